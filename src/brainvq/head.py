@@ -1,0 +1,47 @@
+"""The head in a slice: one definition for data and metrics, so that "foreground" means one thing everywhere.
+
+Smooth with a Gaussian of sigma 2 pixels, keep what is above half of Otsu's threshold of the raw image, then the largest
+connected component with its holes filled: skull and ventricles are inside, faint background noise is out (about 40 % of
+an OASIS slice). Threshold: N. Otsu, "A threshold selection method from gray-level histograms", 1979.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+
+def head_mask(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """8-bit images (B, H, W) -> bool (B, H, W). An image of one grey level has no head: its mask is empty."""
+    if images.dtype != np.uint8 or images.ndim != 3:
+        raise ValueError(f"images are {images.dtype} {images.shape}; the head mask is found in uint8 (B, H, W)")
+    return np.stack([_mask(image) for image in images]) if len(images) else np.zeros(images.shape, bool)
+
+
+def otsu(image: NDArray[np.uint8]) -> float:
+    """The grey level that best parts an 8-bit image: pixels above it are the bright class (Otsu 1979, eq. 12)."""
+    counts = np.bincount(image.ravel(), minlength=256).astype(np.float64)
+    levels = np.arange(256)
+    below, sum_below = np.cumsum(counts), np.cumsum(counts * levels)
+    above, sum_above = below[-1] - below, sum_below[-1] - sum_below
+    between = np.zeros(256)
+    two = (below > 0) & (above > 0)
+    between[two] = (below * above)[two] * (sum_below[two] / below[two] - sum_above[two] / above[two]) ** 2
+    return float(np.argmax(between))
+
+
+def _mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    if image.min() == image.max():
+        return np.zeros(image.shape, bool)
+    bright = ndimage.gaussian_filter(image.astype(np.float32), 2) > otsu(image) / 2
+    labels, found = ndimage.label(bright)
+    if found == 0:
+        return np.zeros(image.shape, bool)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return _fill_holes(labels == sizes.argmax())
+
+
+def _fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """All but the outside that reaches the border; labelling is some ten times faster than binary_fill_holes."""
+    labels, _ = ndimage.label(~np.pad(mask, 1))
+    return np.asarray(labels != labels[0, 0])[1:-1, 1:-1]

@@ -1,0 +1,1 @@
+"""Measures of reconstructions and of codes. Each is defined once, here; `evaluate.py` only gathers them."""
