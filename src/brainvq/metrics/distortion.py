@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from brainvq.errors import InputError
 from brainvq.head import head_mask
 
 WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03
@@ -123,7 +124,7 @@ def distortion(
 
 def _finite(x: Tensor) -> Tensor:
     if not torch.isfinite(x).all():
-        raise ValueError("images to be measured hold NaN or infinity: has the model that made them diverged?")
+        raise InputError("images to be measured hold NaN or infinity: has the model that made them diverged?")
     return x
 
 
@@ -134,7 +135,7 @@ def _pair(reference: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
             "both must be (B, 1, H, W)"
         )
     if min(reference.shape[2:]) < WINDOW:
-        raise ValueError(f"images are {reference.shape[2]} x {reference.shape[3]}; SSIM needs at least 11 x 11 pixels")
+        raise InputError(f"images are {reference.shape[2]} x {reference.shape[3]}; SSIM needs at least 11 x 11 pixels")
     device = "cpu" if reference.device.type == "mps" else reference.device
     return reference.detach().to(device), reconstruction.detach().to(device)
 
