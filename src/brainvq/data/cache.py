@@ -1,0 +1,183 @@
+"""The decoded cache: every image of a source, once, as one array on the disk.
+
+Keyed by the fingerprint of the files, outside the data folder. It is built under a temporary name and renamed, so that
+two processes may build it at once: the second to finish finds the name taken and throws its own away. 8-bit images are
+stored as they are; if any image of a source is of another type, all are stored as the 65,536 levels of their own
+window (`transforms.window_of`), so that [-1, 1] is the same affine map for the whole array.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainvq.data.scan import header_of
+from brainvq.data.sources import Source
+from brainvq.data.transforms import LEVELS_8, LEVELS_16, fraction, window_of
+from brainvq.errors import InputError
+
+FORMAT = 1
+BLOCK, BLOCKS = 1 << 20, 1024  # bytes checked: all of a file up to 1 GiB, a spread of 1 GiB beyond
+STALE = 24 * 3600  # seconds after which an unfinished cache was left by a process that is gone
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a cache says of itself. `total` and `squares` are sums of the stored levels and their squares."""
+
+    format: int
+    shape: tuple[int, int, int]
+    levels: int
+    total: int
+    squares: int
+    checksum: int
+
+
+def cache_folder() -> Path:
+    """$BRAINVQ_CACHE, or ~/.cache/brainvq."""
+    return Path(os.environ.get("BRAINVQ_CACHE") or "~/.cache/brainvq").expanduser()
+
+
+def open_images(source: Source, progress: Progress | None = None) -> tuple[NDArray[Any], Facts]:
+    """(N, H, W) uint8 or uint16, mapped from the cache, which is built, or rebuilt if damaged, where needed.
+
+    `progress` is called with images done and images in all.
+    """
+    folder = cache_folder() / "slices"
+    if folder.resolve().is_relative_to(Path(source.root).resolve()):
+        raise InputError(
+            f"the cache {folder} would lie inside the data {source.root}. Set BRAINVQ_CACHE to another folder."
+        )
+    target = folder / f"{source.fingerprint[:40]}-{FORMAT}"
+    facts = _check(target)
+    if facts is None:
+        try:
+            facts = _build(source, target, progress or (lambda done, total: None))
+        except OSError as error:
+            raise InputError(
+                f"{folder}: the cache cannot be written ({error}). Free space, or set BRAINVQ_CACHE."
+            ) from error
+    # mode "c": writable in memory alone, which is what torch asks of an array that it shares
+    return np.load(target / "images.npy", mmap_mode="c", allow_pickle=False), facts
+
+
+def _build(source: Source, target: Path, progress: Progress) -> Facts:
+    size, levels = _common_header(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target.parent)
+    building = target.parent / f"building-{secrets.token_hex(8)}"
+    building.mkdir()
+    try:
+        total, squares = _write_images(source, building / "images.npy", size, levels, progress)
+        facts = Facts(FORMAT, (len(source), *size), levels, total, squares, _checksum(building / "images.npy"))
+        (building / "facts.json").write_text(json.dumps(asdict(facts)))
+        _publish(building, target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return facts
+
+
+def _common_header(source: Source) -> tuple[tuple[int, int], int]:
+    """The one size of all images, and the levels that hold them all."""
+    with ThreadPoolExecutor() as pool:
+        headers = list(pool.map(lambda item: header_of(item.path), source.items))
+    first = headers[0][0]
+    for item, (shape, _) in zip(source.items, headers, strict=True):
+        if shape != first:
+            raise InputError(
+                f"pictures of mixed sizes: {source.items[0].path} is {_size(first)}, {item.path} is {_size(shape)}. "
+                "Crop, pad or resample them to one size, or keep one size a folder."
+            )
+    height, width = first
+    return (height, width), LEVELS_8 if all(eight for _, eight in headers) else LEVELS_16
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in reversed(shape)) + " pixels"
+
+
+def _write_images(
+    source: Source, path: Path, size: tuple[int, int], levels: int, progress: Progress
+) -> tuple[int, int]:
+    dtype = np.dtype(np.uint8 if levels == LEVELS_8 else np.uint16)
+    histogram = np.zeros(levels + 1, dtype=np.int64)
+    with path.open("wb") as file:  # written, not mapped: a full disk is an error here, and a crash there
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (len(source), *size)}
+        np.lib.format.write_array_header_2_0(file, header)
+        for done, image in enumerate(_decoded(source, levels), start=1):
+            if image.shape != size:
+                raise InputError(f"{source.items[done - 1].path}: changed while it was read. Try again.")
+            file.write(image.astype(dtype, copy=False).tobytes())
+            histogram += np.bincount(image.ravel(), minlength=levels + 1)
+            progress(done, len(source))
+        file.flush()
+        os.fsync(file.fileno())
+    counts = [int(count) for count in histogram]
+    return sum(v * n for v, n in enumerate(counts)), sum(v * v * n for v, n in enumerate(counts))
+
+
+def _decoded(source: Source, levels: int, ahead: int = 256) -> Iterator[NDArray[Any]]:
+    """Images as levels, decoded by threads (Pillow lets others run meanwhile), at most `ahead` held."""
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(source), ahead):
+            indices = range(start, min(start + ahead, len(source)))
+            yield from pool.map(lambda index: to_levels(source[index].voxels, levels), indices)
+
+
+def to_levels(voxels: NDArray[Any], levels: int) -> NDArray[Any]:
+    """Integers 0..levels: 8-bit values themselves, or the position in the scan's window."""
+    if levels == LEVELS_8:
+        return voxels
+    return np.rint(fraction(voxels, window_of(voxels)) * levels).astype(np.uint16)
+
+
+def _publish(building: Path, target: Path) -> None:
+    """Rename; where another process was first, and its cache is sound, ours is dropped."""
+    try:
+        building.rename(target)
+    except OSError:
+        if _check(target) is None:
+            target.rename(target.parent / f"building-{secrets.token_hex(8)}")  # damaged; swept away when stale
+            building.rename(target)
+
+
+def _check(target: Path) -> Facts | None:
+    """The facts of a sound cache; None where there is none, or it is cut short or altered."""
+    images = target / "images.npy"
+    try:
+        values = json.loads((target / "facts.json").read_text())
+        facts = Facts(**{**values, "shape": tuple(values["shape"])})
+        array = np.load(images, mmap_mode="r", allow_pickle=False)
+        sound = facts.format == FORMAT and array.shape == facts.shape and _checksum(images) == facts.checksum
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return facts if sound else None
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32 of the size and of evenly spread blocks, the header's always among them."""
+    size = path.stat().st_size
+    count = -(-size // BLOCK)
+    value = zlib.crc32(str(size).encode())
+    with path.open("rb") as file:
+        for block in range(count) if count <= BLOCKS else (n * count // BLOCKS for n in range(BLOCKS)):
+            file.seek(block * BLOCK)
+            value = zlib.crc32(file.read(BLOCK), value)
+    return value
+
+
+def _sweep(folder: Path) -> None:
+    for old in folder.glob("building-*"):
+        if time.time() - old.stat().st_mtime > STALE:
+            shutil.rmtree(old, ignore_errors=True)
