@@ -30,44 +30,22 @@ MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 # Rounding to 8 bits alone has this mean squared error. Images that differ by less count as equal: PSNR ends at 58.9 dB.
 ROUNDING_ERROR = 1 / 12
 
-DEFINITIONS = {
-    "ssim": "SSIM (Wang 2004) of 8-bit images: Gaussian window 11 x 11, sigma 1.5, K1 0.01, K2 0.03, population "
-    "covariance, L 255; mean over the windows that lie wholly inside the image.",
-    "ssim_shifted": "The same SSIM on unclipped float images in [-0.5, 0.5] with L 1; it forgives errors of the "
-    "background and only stands beside numbers published on this scale.",
-    "ssim_foreground": "Mean of the 8-bit SSIM map over the window centres inside the head mask of the original.",
-    "ssim_brain": "Mean of the 8-bit SSIM map over the window centres inside the tissue mask that comes with the data.",
-    "psnr": "Peak signal to noise ratio of 8-bit images, an image at a time, then averaged; the mean squared error is "
-    "taken as at least 1/12 (rounding), so that equal images have 58.9 dB.",
-    "psnr_foreground": "The same PSNR over the pixels inside the head mask of the original.",
-    "psnr_brain": "The same PSNR over the pixels inside the tissue mask that comes with the data.",
-    "mae": "Mean absolute difference of 8-bit images.",
-    "ms_ssim": "Multi-scale SSIM (Wang 2003) of 8-bit images: five scales, each the 2 x 2 average of the one before; "
-    "below 176 pixels as many scales as the window fits into, the weights of those divided by their sum.",
-    "gmsd": "Gradient magnitude similarity deviation (Xue 2014) of 8-bit images: 2 x 2 average, every second pixel, "
-    "Prewitt gradients, T 170; standard deviation of the similarity map.",
-    "spectrum_error": "Mean absolute difference of the radially averaged power spectra of 8-bit images (mean removed, "
-    "Hann window, rings one frequency wide from 1 to Nyquist, floor at the power of rounding noise).",
-}
-UNITS = {"psnr": "dB", "psnr_foreground": "dB", "psnr_brain": "dB", "mae": "grey levels", "spectrum_error": "dB"}
-LOWER_IS_BETTER = frozenset({"mae", "gmsd", "spectrum_error"})
-
 
 @dataclass(frozen=True, eq=False)
 class Distortion:
     """One float64 number an image, (B,) on the CPU; NaN only where a mask is empty (or where no brain mask came)."""
 
     ssim: Tensor
-    ssim_shifted: Tensor
     ssim_foreground: Tensor
     ssim_brain: Tensor
+    ms_ssim: Tensor
     psnr: Tensor
     psnr_foreground: Tensor
     psnr_brain: Tensor
     mae: Tensor
-    ms_ssim: Tensor
     gmsd: Tensor
     spectrum_error: Tensor
+    ssim_shifted: Tensor
 
     def columns(self) -> dict[str, np.ndarray]:
         return {field.name: getattr(self, field.name).numpy() for field in fields(self)}
@@ -85,7 +63,7 @@ def ssim(reference: Tensor, reconstruction: Tensor) -> Tensor:
 
 
 def ssim_shifted(reference: Tensor, reconstruction: Tensor) -> Tensor:
-    """SSIM on x / 2 in [-0.5, 0.5], unclipped, L = 1 -> (B,). Not the headline: see DEFINITIONS."""
+    """SSIM on x / 2 in [-0.5, 0.5], unclipped, L = 1 -> (B,). Not the headline: see definitions.py."""
     x, y = _pair(reference, reconstruction)
     return _mean(_similarity(_finite(x).double() / 2, _finite(y).double() / 2, 1)[0])
 
