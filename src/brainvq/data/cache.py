@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def open_images(source: Source, progress: Progress | None = None) -> tuple[NDArr
     target = folder / f"{source.fingerprint[:40]}-{FORMAT}"
     facts = _check(target)
     if facts is None:
+        _discard(target)
         try:
             facts = _build(source, target, progress or (lambda done, total: None))
         except OSError as error:
@@ -148,8 +150,15 @@ def _publish(building: Path, target: Path) -> None:
         building.rename(target)
     except OSError:
         if _check(target) is None:
-            target.rename(target.parent / f"building-{secrets.token_hex(8)}")  # damaged; swept away when stale
-            building.rename(target)
+            raise
+
+
+def _discard(target: Path) -> None:
+    """Take a damaged cache out of the way. Renamed first: another process may be doing the same, or have it mapped."""
+    damaged = target.parent / f"building-{secrets.token_hex(8)}"
+    with suppress(OSError):
+        target.rename(damaged)
+    shutil.rmtree(damaged, ignore_errors=True)
 
 
 def _check(target: Path) -> Facts | None:

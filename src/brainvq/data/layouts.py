@@ -100,6 +100,8 @@ def _walk(path: Path, seen: Counter[str], above: set[str], depth: int) -> Folder
                 folder.folders.append(_walk(Path(entry.path), seen, above | {real}, depth + 1))
         elif (suffix := Path(entry.name).suffix.lower()) not in SUFFIXES:
             seen[suffix or "files without suffix"] += 1
+        elif not (entry.is_file() or entry.is_symlink()):
+            seen["special files"] += 1  # opening a pipe would wait for ever; a broken link is reported when it is read
         elif LABEL_FILE.match(entry.name):
             seen["label maps"] += 1
         else:

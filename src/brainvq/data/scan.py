@@ -26,7 +26,7 @@ SUFFIXES = (*PICTURES, ".npy")
 SMALLEST = 8  # pixels a side
 LARGEST = 1 << 26  # pixels a scan; below the limit at which Pillow suspects a decompression bomb
 EXACT_INTEGERS = 1 << 53  # beyond this float64 skips integers
-SAMPLE_FORMAT, BITS_PER_SAMPLE = 339, 258  # TIFF 6.0, sections 19 and 8
+SAMPLE_FORMAT, BITS_PER_SAMPLE, PHOTOMETRIC = 339, 258, 262  # TIFF 6.0, sections 19 and 8
 TIFF_DTYPES = ("uint8", "uint16", "int16", "int32", "float32")
 
 
@@ -122,8 +122,8 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no such file.") from error
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.") from error
     except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
             f"{path}: not a PNG, JPEG or TIFF image that can be opened. Replace it or remove it."
@@ -162,14 +162,12 @@ def _grey(picture: Image.Image, path: Path) -> NDArray[Any]:
         return np.array(picture)
     if picture.mode.startswith(("I", "F")):
         values = np.array(picture)
-        tags = getattr(picture, "tag_v2", {})
-        signed16 = tags.get(SAMPLE_FORMAT) in (2, (2,)) and tags.get(BITS_PER_SAMPLE) in (16, (16,))
-        return values.astype(np.int16) if signed16 else values.astype(values.dtype.newbyteorder("="))
+        return _tiff_type(values.astype(values.dtype.newbyteorder("=")), picture, path)
     if picture.mode == "1":
         return np.array(picture.convert("L"))
     if picture.mode not in ("P", "PA", "LA", "RGB", "RGBA"):
         raise InputError(f"{path}: a {picture.mode} image; grey is expected. Convert it to 8 or 16 bit grey.")
-    if "16" in rawmode:  # Pillow would drop the low byte in silence
+    if ";16" in rawmode:  # Pillow would drop the low byte in silence
         raise InputError(f"{path}: 16-bit colour, which cannot be read without loss. Save it as 16-bit grey.")
     channels = np.array(picture.convert("RGBA"))  # (H, W, 4)
     if (channels[..., 3] != 255).any():
@@ -183,12 +181,24 @@ def _grey(picture: Image.Image, path: Path) -> NDArray[Any]:
     return channels[..., 0]
 
 
+def _tiff_type(values: NDArray[Any], picture: Image.Image, path: Path) -> NDArray[Any]:
+    """Pillow gives signed 16-bit as 32-bit, unsigned 32-bit as signed, and ignores "white is zero" above 8 bits."""
+    tags = getattr(picture, "tag_v2", {})
+    format, bits = np.ravel(tags.get(SAMPLE_FORMAT, 1))[0], np.ravel(tags.get(BITS_PER_SAMPLE, 0))[0]
+    if tags.get(PHOTOMETRIC) == 0:
+        raise InputError(f"{path}: {bits}-bit TIFF with white as zero. Save it with black as zero.")
+    if (format, bits) == (2, 16):
+        return values.astype(np.int16)
+    return values.view(np.uint32) if (format, bits) == (1, 32) else values
+
+
 def _map_npy(path: Path) -> NDArray[Any]:
     """The array as a map onto the file: NumPy compares header and file here, and nothing is allocated."""
     with _named(path):
         if path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty. Replace it or remove it.")
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="ignore"):  # a header may promise more bytes than an integer holds
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise InputError(f"{path}: an archive of arrays; one array is expected. Save it with numpy.save.")
         return array

@@ -66,7 +66,7 @@ def window_of(voxels: NDArray[Any]) -> tuple[float, float]:
     headroom = HEADROOM * (high - low)
     low = low if least >= 0 else max(least, low - headroom)
     high = min(most, high + headroom)
-    return (low, high) if high > low else (low, low + 1.0)
+    return (low, high) if high > low else (low, low + max(1.0, abs(low)))
 
 
 def scale(levels: Tensor, most: int) -> Tensor:
