@@ -18,7 +18,8 @@ def head_mask(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def otsu(image: NDArray[np.uint8]) -> float:
-    """The grey level that best parts an 8-bit image: pixels above it are the bright class (Otsu 1979, eq. 12)."""
+    """The grey level that best parts an 8-bit image: pixels above it are the bright class (Otsu 1979, eq. 12). Where
+    several part it alike (no pixel lies between the classes), the middle of them; most programs take the lowest."""
     counts = np.bincount(image.ravel(), minlength=256).astype(np.float64)
     levels = np.arange(256)
     below, sum_below = np.cumsum(counts), np.cumsum(counts * levels)
@@ -26,7 +27,7 @@ def otsu(image: NDArray[np.uint8]) -> float:
     between = np.zeros(256)
     two = (below > 0) & (above > 0)
     between[two] = (below * above)[two] * (sum_below[two] / below[two] - sum_above[two] / above[two]) ** 2
-    return float(np.argmax(between))
+    return float(np.flatnonzero(between == between.max())[[0, -1]].mean())
 
 
 def _mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
