@@ -82,6 +82,7 @@ def test_the_result_says_what_was_measured(result: dict[str, Any]) -> None:
     assert result["measures"].keys() <= result["definitions"].keys()
     assert result["usage"]["images"] == SUBJECTS * SLICES
     assert result["usage"]["held_out_bits_per_pixel"] > 0
+    assert result["usage"]["nominal_bits_per_pixel"] == 6 * 5 * 4 / (44 * 40), "reckoned to pixels without padding"
 
 
 def test_padding_is_not_measured(data: tuple[Source, Cache], result: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ Baselines, on the very same slices: an all black image; the mean image of the tr
 same subject (neighbouring slices are nearly copies), where there is one. Numbers of a model are read against these.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -90,7 +91,7 @@ def evaluate(
         },
         "model": dict(model or {}),
         "measures": summary(found, cache.subjects),
-        "usage": counter.usage(cache.size).to_json(),
+        "usage": counter.usage(cache.size, pixels=math.prod(cache.images.shape[1:])).to_json(),
         "baselines": {name: summary(columns, cache.subjects) for name, columns in joined.items()},
         "per_subject": _per_subject(found, cache.subjects),
         "definitions": {name: measure.definition for name, measure in MEASURES.items()} | code_usage.DEFINITIONS,

@@ -84,8 +84,9 @@ class UsageCounter:
             gathered.append(_flat(code))
         self._subjects.extend(subjects or ())
 
-    def usage(self, size: Sequence[int]) -> Usage:
-        """`size`: pixels of the image that the codes stand for, per axis.
+    def usage(self, size: Sequence[int], pixels: int | None = None) -> Usage:
+        """`size`: pixels of the image that the codes stand for, per axis. `pixels`: those that rates are reckoned to,
+        where the image was padded to `size`.
 
         Raises:
             ValueError: nothing was added, or subjects were given for some batches only.
@@ -95,7 +96,7 @@ class UsageCounter:
         codes = [np.concatenate(gathered) for gathered in self._codes]
         if len(self._subjects) not in (0, len(codes[0])):
             raise ValueError(f"{len(self._subjects)} subjects were given for {len(codes[0])} images; one an image")
-        pixels, folds = math.prod(size), _folds(self._subjects)
+        pixels, folds = pixels or math.prod(size), _folds(self._subjects)
         levels = tuple(
             _level(code, entries, grid, pixels, folds)
             for code, entries, grid in zip(codes, self.spec.entries, self.spec.grids(size), strict=True)
