@@ -35,7 +35,6 @@ class Layout:
 
     root: Path
     images: dict[str, list[Path]]
-    kind: str
     labels: int
 
 
@@ -74,12 +73,12 @@ def find_layout(root: Path) -> Layout:
     folders = _split_folders(tree) or _itself(tree)
     if not folders:
         images = sorted(tree.all_images(), key=lambda path: natural(path.as_posix()))
-        return Layout(_common([path.parent for path in images]), {"all": images}, "one folder", seen["label maps"])
+        return Layout(root, {"all": images}, seen["label maps"])  # folders above a slice may name its subject
     images_of = {
         split: sorted(f.all_images(), key=lambda path: natural(path.as_posix())) for split, f in folders.items()
     }
-    top = _common([folder.path.parent for folder in folders.values()])
-    return Layout(top, images_of, "split folders", seen["label maps"])
+    top = os.path.commonpath([folder.path.parent for folder in folders.values()])
+    return Layout(Path(top), images_of, seen["label maps"])
 
 
 def _walk(path: Path, seen: Counter[str], above: set[str], depth: int) -> Folder:
@@ -112,11 +111,11 @@ def _walk(path: Path, seen: Counter[str], above: set[str], depth: int) -> Folder
 def _split_folders(tree: Folder) -> dict[str, Folder]:
     found: dict[str, Folder] = {}
     for split, folder in _named_folders(tree):
-        if split in found:
+        if split in found and not found[split].path.samefile(folder.path):
             raise InputError(
                 f"{found[split].path} and {folder.path} both hold {split} images: two data sets. Give one of them."
             )
-        found[split] = folder
+        found.setdefault(split, folder)
     return {split: found[split] for split in SPLITS if split in found}
 
 
@@ -139,10 +138,6 @@ def _itself(tree: Folder) -> dict[str, Folder]:
     name = tree.path.resolve().name
     split = split_name(name) if name.startswith("keras_png_slices_") else None
     return {split: tree} if split else {}
-
-
-def _common(folders: list[Path]) -> Path:
-    return Path(os.path.commonpath([str(folder) for folder in folders]))
 
 
 def _what_was_seen(seen: Counter[str]) -> str:

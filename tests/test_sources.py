@@ -1,0 +1,344 @@
+"""Which files are images of which split and which subject: every layout without a flag, and no subject on two sides."""
+
+import re
+import shutil
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from brainvq.data.layouts import natural, split_name
+from brainvq.data.sources import Source, open_source, open_splits
+from brainvq.errors import InputError
+
+RNG = np.random.default_rng(0)
+
+
+def picture(path: Path, array: np.ndarray | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(RNG.integers(0, 256, (10, 12), dtype=np.uint8) if array is None else array).save(path)
+    return path
+
+
+def case(subject: int, n: int = 0) -> str:
+    return f"case_{subject:03d}_slice_{n}.nii.png"
+
+
+def fill(folder: Path, subjects: Iterable[int], slices: int = 2) -> Path:
+    for subject in subjects:
+        for n in range(slices):
+            picture(folder / case(subject, n))
+    return folder
+
+
+def counts(sources: dict[str, Source]) -> dict[str, tuple[int, int]]:
+    return {split: (len(source), len(source.subjects)) for split, source in sources.items()}
+
+
+def names(sources: dict[str, Source]) -> list[str]:
+    return [item.name for source in sources.values() for item in source.items]
+
+
+def test_oasis_layout_from_the_folder_its_parent_and_grandparent(slices_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "study" / "data").mkdir(parents=True)
+    slices_folder = slices_folder.rename(tmp_path / "study" / "data" / "slices")
+    expected = {"train": (12, 3), "validate": (8, 2), "test": (8, 2)}
+    at = [open_splits(folder) for folder in (slices_folder, slices_folder.parent, slices_folder.parents[1])]
+    assert [counts(sources) for sources in at] == [expected] * 3
+    assert names(at[0]) == names(at[1]) == names(at[2])
+    assert at[0]["train"].fingerprint == at[2]["train"].fingerprint
+    assert at[0]["train"].labels_left_out == 28
+    assert at[0]["train"].items[0].name == "keras_png_slices_train/case_001_slice_0.nii.png"
+    assert open_source(slices_folder, split="validate").subjects == ("401", "402")
+
+
+def test_scans_carry_name_and_subject_and_masks_lie_with_them(slices_folder: Path) -> None:
+    source = open_source(slices_folder, split="test")
+    scan, mask = source[5], source.mask(5)
+    assert (scan.name, scan.subject) == ("keras_png_slices_test/case_442_slice_1.nii.png", "442")
+    assert mask is not None
+    assert set(np.unique(mask)) <= {0, 85, 170, 255}
+    with Image.open(slices_folder / "keras_png_slices_seg_test" / "seg_442_slice_1.nii.png") as image:
+        np.testing.assert_array_equal(mask, np.array(image))
+    shutil.rmtree(slices_folder / "keras_png_slices_seg_test")
+    assert source.mask(5) is None
+
+
+@pytest.mark.parametrize("validate", ["validate", "val", "validation", "VAL"])
+def test_split_folders_with_class_folders(tmp_path: Path, validate: str) -> None:
+    for split, subjects in {"train": (1, 2), validate: (3,), "test": (4, 5)}.items():
+        for subject in subjects:
+            picture(tmp_path / split / ("AD" if subject % 2 else "CN") / case(subject))
+    assert counts(open_splits(tmp_path)) == {"train": (2, 2), "validate": (1, 1), "test": (2, 2)}
+
+
+def test_split_folders_inside_class_folders(tmp_path: Path) -> None:
+    fill(tmp_path / "Train_images" / "keras_png_slices_train", (1, 2))
+    fill(tmp_path / "Validate_images" / "keras_png_slices_validate", (3,))
+    fill(tmp_path / "Test_images" / "keras_png_slices_test", (4,))
+    assert counts(open_splits(tmp_path)) == {"train": (4, 2), "validate": (2, 1), "test": (2, 1)}
+    renamed = tmp_path.with_name("renamed")
+    for split in ("train", "validate", "test"):
+        (tmp_path / f"{split.title()}_images").rename(renamed := tmp_path / f"any {split}")
+    assert counts(open_splits(renamed.parent)) == {"train": (4, 2), "validate": (2, 1), "test": (2, 1)}
+
+
+def test_one_oasis_folder_by_itself_keeps_its_split(slices_folder: Path) -> None:
+    assert counts(open_splits(slices_folder / "keras_png_slices_validate")) == {"validate": (8, 2)}
+    assert counts(open_splits(slices_folder / "keras_png_slices_train")) == {"train": (8, 2), "validate": (4, 1)}
+
+
+def test_missing_validate_is_taken_from_train_never_from_test(tmp_path: Path) -> None:
+    fill(tmp_path / "train", range(20))
+    fill(tmp_path / "test", range(90, 95))
+    sources = open_splits(tmp_path)
+    assert counts(sources) == {"train": (36, 18), "validate": (4, 2), "test": (10, 5)}
+    assert set(sources["test"].subjects) == {f"{n:03d}" for n in range(90, 95)}
+
+
+@pytest.mark.parametrize(("subjects", "expected"), [(2, (1, 1, 0)), (5, (4, 1, 0)), (10, (8, 1, 1)), (40, (32, 4, 4))])
+def test_a_flat_folder_is_split_by_subject(tmp_path: Path, subjects: int, expected: tuple[int, ...]) -> None:
+    fill(tmp_path, range(subjects), slices=3)
+    sources = open_splits(tmp_path)
+    sizes = tuple(len(sources[split].subjects) if split in sources else 0 for split in ("train", "validate", "test"))
+    assert sizes == expected
+    assert sum(len(source) for source in sources.values()) == 3 * subjects
+    sides = [set(source.subjects) for source in sources.values()]
+    assert sum(map(len, sides)) == len(set().union(*sides)) == subjects
+    assert names(open_splits(tmp_path)) == names(sources)
+    assert len(open_source(tmp_path, split=None)) == 3 * subjects
+
+
+def test_the_seed_changes_a_flat_split(tmp_path: Path) -> None:
+    fill(tmp_path, range(30), slices=1)
+    held = {open_source(tmp_path, split="validate", seed=seed).subjects for seed in range(4)}
+    assert len(held) > 1
+
+
+def test_one_subject_cannot_be_split_but_can_be_opened(tmp_path: Path) -> None:
+    fill(tmp_path, [7], slices=5)
+    with pytest.raises(InputError, match=r"one subject, '007'.*two at least"):
+        open_splits(tmp_path)
+    assert len(open_source(tmp_path, split=None)) == 5
+
+
+def test_natural_order(tmp_path: Path) -> None:
+    fill(tmp_path, (10, 9), slices=12)
+    source = open_source(tmp_path, split=None)
+    assert [item.name for item in source.items] == [case(s, n) for s in (9, 10) for n in range(12)]
+    assert source.subjects == ("009", "010")
+
+
+@given(st.lists(st.text(alphabet="a1٣²_0.", max_size=6)))
+def test_natural_order_is_total_for_any_names(texts: list[str]) -> None:
+    ordered = sorted(texts, key=natural)
+    assert all(natural(a) <= natural(b) for a, b in pairwise(ordered))
+
+
+def test_label_maps_by_name_are_left_out(tmp_path: Path) -> None:
+    fill(tmp_path, range(4))
+    noise = RNG.integers(0, 256, (10, 12), dtype=np.uint8)  # so that only the name can tell
+    for name in ["seg_001_slice_0.png", "case_001_seg_0.png", "sub_tissues.png", "case_002_slice_0_seg.png"]:
+        picture(tmp_path / name, noise)
+    for folder in ["seg_maps", "keras_png_slices_seg_train", "my_tissues_2", "keras_png_slices_lesions_train"]:
+        picture(tmp_path / folder / case(1), noise)
+    source = open_source(tmp_path, split=None)
+    assert len(source) == 8
+    assert source.labels_left_out == 8
+
+
+@pytest.mark.parametrize("values", [(0, 85, 170, 255), (0, 1, 2, 3), (0, 255), (0, 1)])
+@pytest.mark.parametrize("suffix", [".png", ".npy", ".tif"])
+def test_label_maps_are_told_by_their_pixels(tmp_path: Path, values: tuple[int, ...], suffix: str) -> None:
+    for subject in range(5):
+        picture(tmp_path / case(subject))
+        labels = np.zeros((40, 40), np.uint8)
+        for ring, value in enumerate(values[1:], start=1):
+            labels[5 * ring : -5 * ring, 4 * ring + subject : -5 * ring] = value
+        path = tmp_path / f"case_{subject:03d}_slice_0_truth{suffix}"
+        np.save(path, labels.astype(np.int16)) if suffix == ".npy" else picture(path, labels)
+    source = open_source(tmp_path, split=None)
+    assert len(source) == 5
+    assert source.labels_left_out == 5
+    assert not any("truth" in item.name for item in source.items)
+
+
+def test_black_and_nearly_black_slices_are_no_label_maps(tmp_path: Path) -> None:
+    for subject in range(3):
+        picture(tmp_path / f"case_{subject}_slice_black.png", np.zeros((40, 40), np.uint8))
+        picture(tmp_path / f"case_{subject}_slice_faint.png", RNG.poisson(0.8, (40, 40)).astype(np.uint8))
+        picture(tmp_path / f"case_{subject}_slice_specks.png", (RNG.random((40, 40)) > 0.97).astype(np.uint8))
+    assert len(open_source(tmp_path, split=None)) == 9
+
+
+def test_a_black_slice_among_label_maps_goes_with_them(tmp_path: Path) -> None:
+    labels = np.zeros((40, 40), np.uint8)
+    labels[10:30, 10:30] = 1
+    for n in range(4):
+        picture(tmp_path / case(n))
+        picture(tmp_path / f"case_{n:03d}_slice_0_truth.png", labels * (n > 0))
+    assert len(open_source(tmp_path, split=None)) == 4
+
+
+def test_nothing_but_label_maps_is_refused(tmp_path: Path) -> None:
+    labels = np.zeros((40, 40), np.uint8)
+    labels[10:30, 10:30] = 1
+    picture(tmp_path / case(1), labels)
+    with pytest.raises(InputError, match="label maps"):
+        open_splits(tmp_path)
+
+
+def test_other_files_and_hidden_ones_are_ignored(tmp_path: Path) -> None:
+    fill(tmp_path, range(3))
+    for name in ["Thumbs.db", ".DS_Store", "._case_001_slice_0.nii.png", "subjects.csv", "notes.txt", ".git/a.png"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"not an image")
+    assert len(open_source(tmp_path, split=None)) == 6
+
+
+def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
+    real = fill(tmp_path / "real", range(3))
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "slices").symlink_to(real)
+    (data / "train").symlink_to(fill(tmp_path / "elsewhere", range(5)))
+    (real / "circle").symlink_to(data)
+    assert open_source(data, split=None).subjects == ("000", "001", "002", "003", "004")
+    (tmp_path / "again").symlink_to(data)  # the same split folder met twice is one data set
+    assert len(open_source(tmp_path, split=None)) == 10
+
+
+def test_a_broken_link_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, [1])
+    (tmp_path / "case_002_slice_0.nii.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(InputError, match="case_002_slice_0"):
+        open_source(tmp_path, split=None)[2]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sub-07/anat/slice_1.png",
+        "OAS1_0007_MR1_5.png",
+        "subject_7_2.png",
+        "patient-7.png",
+        "IXI007-Guys_3.png",
+        "Case7_1.png",
+    ],
+)
+def test_common_forms_of_names(tmp_path: Path, name: str) -> None:
+    picture(tmp_path / name)
+    (subject,) = open_source(tmp_path, split=None).subjects
+    assert subject.endswith("7")
+
+
+def test_custom_patterns(tmp_path: Path) -> None:
+    for subject in "abc":
+        for n in range(2):
+            picture(tmp_path / f"{subject}x{n}.png")
+    assert open_source(tmp_path, split=None, subject_pattern=r"([a-z])x\d").subjects == ("a", "b", "c")
+    named = r"(?P<subject>[a-z])x(\d)"
+    assert open_source(tmp_path, split=None, subject_pattern=named).subjects == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        (None, "--subject-pattern"),
+        ("([a-z", "not a regular expression"),
+        ("[a-z]x", "0 groups"),
+        ("([a-z])x([0-9])", "2 groups"),
+        ("(zzz)", "matches none of 6 files"),
+        ("([ab])x", r"cx0\.png: no subject.*matches 4 of 6"),
+        ("(q?)x", "matches none"),
+    ],
+)
+def test_patterns_that_give_no_subject_are_refused(tmp_path: Path, pattern: str | None, words: str) -> None:
+    for subject in "abc":
+        for n in range(2):
+            picture(tmp_path / f"{subject}x{n}.png")
+    with pytest.raises(InputError, match=words):
+        open_source(tmp_path, split=None, subject_pattern=pattern)
+
+
+def test_a_subject_in_two_split_folders_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "train", (1, 2, 3))
+    fill(tmp_path / "test", (2, 3, 4))
+    with pytest.raises(InputError, match=r"2 subjects are in both: 002, 003"):
+        open_splits(tmp_path)
+
+
+def test_two_data_sets_are_refused_rather_than_mixed(tmp_path: Path) -> None:
+    for name in "ab":
+        fill(tmp_path / name / "train", [1])
+    with pytest.raises(InputError, match=r"a/train and .*b/train.*two data sets"):
+        open_splits(tmp_path)
+    fill(tmp_path / "c" / "train" / "test", [1])
+    with pytest.raises(InputError, match="inside a train folder"):
+        open_splits(tmp_path / "c")
+
+
+def test_what_holds_no_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        open_splits(tmp_path / "missing")
+    with pytest.raises(InputError, match=r"no images found.*empty"):
+        open_splits(tmp_path)
+    (tmp_path / "scan.nii.gz").touch()
+    with pytest.raises(InputError, match=r"Seen: 1 \.gz"):
+        open_splits(tmp_path)
+    with pytest.raises(InputError, match="a file; a folder"):
+        open_splits(picture(tmp_path / "a.png"))
+
+
+def test_an_absent_or_unknown_split_says_what_there_is(slices_folder: Path) -> None:
+    shutil.rmtree(slices_folder / "keras_png_slices_test")
+    with pytest.raises(InputError, match="no test images, only train, validate"):
+        open_source(slices_folder, split="test")
+    with pytest.raises(InputError, match="'valid' is unknown"):
+        open_source(slices_folder, split="valid")  # type: ignore[arg-type]
+
+
+def test_a_broken_file_is_named_when_its_scan_is_read(slices_folder: Path) -> None:
+    broken = slices_folder / "keras_png_slices_train" / case(2, 1)
+    broken.write_bytes(broken.read_bytes()[:-40])
+    with pytest.raises(InputError, match=re.escape(str(broken))):
+        open_source(slices_folder, split="train")[5]
+
+
+def test_the_fingerprint_changes_with_content_names_and_files_alone(slices_folder: Path) -> None:
+    def fingerprint() -> str:
+        return open_source(slices_folder, split="train").fingerprint
+
+    first, path = fingerprint(), slices_folder / "keras_png_slices_train" / case(1)
+    path.touch()
+    assert fingerprint() == first
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # same size
+    changed = fingerprint()
+    path.write_bytes(content)
+    assert fingerprint() == first
+    path.rename(path.with_name(case(1, 9)))
+    assert len({first, changed, fingerprint()}) == 3
+
+
+def test_split_names() -> None:
+    assert [split_name(n) for n in ("train", "Val", "valid", "keras_png_slices_test", "Train_images", "testing")] == [
+        *("train", "validate", "validate", "test", "train", "test")
+    ]
+    assert not any(map(split_name, ("trained", "contest", "test_subjects_only", "slices_train", "t")))
+
+
+def test_oasis(shared: Path) -> None:
+    sources = open_splits(shared / "oasis")
+    assert counts(sources) == {"train": (4832, 151), "validate": (1120, 35)}
+    assert not set(sources["train"].subjects) & set(sources["validate"].subjects)
+    assert all(not item.name.startswith("keras_png_slices_seg") for source in sources.values() for item in source.items)
+    mask = sources["validate"].mask(17)
+    assert mask is not None
+    assert set(np.unique(mask)) == {0, 85, 170, 255}
+    assert sources["train"].mask(0) is None
