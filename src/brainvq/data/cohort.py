@@ -1,9 +1,9 @@
 """The embedded cohort as files: synthetic heads in the layout of the OASIS slices, with tissue and lesion masks.
 
 It is the data of the demo and the tests, and a stand-in for whoever may not share scans. `anatomy.py` makes one head;
-here are subjects, splits, folders and the cache. A subject is a function of (seed, subject) alone: neither the number of
-subjects nor the number of workers changes a file. Noise: Rician, of the fixed level `anatomy.NOISE` (6.5 % of the
-white-matter signal in each of four averaged acquisitions); it leaves about 10 +- 2 of 255 grey levels in the air.
+here are subjects, splits, folders and the cache. A subject is a function of (seed, subject): how many others there
+are and how many workers write changes no picture. Noise: Rician, of one frozen level, `anatomy.NOISE` (7.5 % of the
+white-matter signal in each of three averaged acquisitions), which leaves about 11 +- 2 of 255 grey levels in the air.
 
     out/keras_png_slices_data/keras_png_slices_{train,validate,test}/case_001_slice_0.nii.png      8 bit
                               keras_png_slices_seg_{...}/seg_001_slice_0.nii.png                   0, 85, 170, 255
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from brainvq.data.anatomy import NOISE, Traits, draw_traits, make_head, scan
+from brainvq.data.anatomy import ACQUISITIONS, NOISE, Traits, draw_traits, make_head, scan
 from brainvq.data.template import Template, load_template
 from brainvq.errors import InputError
 
@@ -144,7 +144,13 @@ def _write(request: _Request, root: Path, progress: Progress | None) -> None:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         table.writerows(rows)
-    about = {"made_by": "brainvq cohort", "version": VERSION, **asdict(request), "noise": NOISE}
+    about = {
+        "made_by": "brainvq cohort",
+        "version": VERSION,
+        **asdict(request),
+        "noise": NOISE,
+        "acquisitions": ACQUISITIONS,
+    }
     (root / "cohort.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
@@ -187,9 +193,9 @@ def write_cohort(
     """Writes a cohort into a new or empty folder and returns that folder.
 
     `slices` lie 1 mm apart around the lateral ventricles, `size` pixels cover 256 mm, `lesions` is the share of
-    subjects with white-matter lesions. `force` replaces an earlier cohort, never anything else. `progress(done, subjects)` is
-    called after every subject. The folder appears when it is complete. Raises InputError for parameters out of range
-    and for a folder that must not be written to.
+    subjects with white-matter lesions. `force` replaces an earlier cohort, never anything else. `progress` is called
+    with (done, subjects) after every subject. The folder appears when it is complete. Raises InputError for parameters
+    out of range and for a folder that must not be written to.
     """
     out, request = Path(out), _Request(subjects, slices, size, seed, lesions)
     _make_room(out, force)
@@ -217,7 +223,7 @@ def cached_cohort(
     lesions: float = 0.0,
     progress: Progress | None = None,
 ) -> Path:
-    """The folder of that cohort in the cache, made on first use; of two processes that ask at once the first to finish wins."""
+    """The folder of that cohort in the cache, made on first use; of two processes at once the first to finish wins."""
     request = _Request(subjects, slices, size, seed, lesions)
     target = cache_folder() / "cohort" / request.key
     if (target / "cohort.json").is_file():

@@ -5,7 +5,7 @@ et al., "Nonrigid registration using free-form deformations", IEEE Transactions 
 """
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 Field = NDArray[np.float32]
@@ -13,6 +13,11 @@ Field = NDArray[np.float32]
 FRAME = 256.0  # millimetres of a slice: 1 mm pixels at 256 x 256, as OASIS has them
 FIELD_OF_VIEW = (176.0, 208.0)  # millimetres of rows (left-right) and columns (back-front) that were scanned
 BOX = (92.0, 108.0, 34.0)  # fields live on |x|, |y|, |z| up to these millimetres
+
+
+def single(values: ArrayLike) -> Field:
+    """float32, the precision of every field."""
+    return np.asarray(values, dtype=np.float32)
 
 
 class Space:
@@ -44,10 +49,10 @@ def _along(nodes: Field, positions: Field, axis: int) -> Field:
     t = positions - first
     weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
     along = [-1 if a == axis else 1 for a in range(3)]
-    value = np.take(nodes, first, axis) * (weights[0] / 6).reshape(along)
+    value = np.take(nodes, first, axis) * single(weights[0] / 6).reshape(along)
     for i in (1, 2, 3):
-        value += np.take(nodes, first + i, axis) * (weights[i] / 6).reshape(along)
-    return value
+        value += np.take(nodes, first + i, axis) * single(weights[i] / 6).reshape(along)
+    return single(value)
 
 
 def smooth_field(rng: np.random.Generator, space: Space, spacing: float) -> Field:
@@ -60,16 +65,14 @@ def smooth_field(rng: np.random.Generator, space: Space, spacing: float) -> Fiel
     return np.ascontiguousarray(np.moveaxis(nodes, 2, 0)) * np.float32(2.9)
 
 
-def radial_field(rng: np.random.Generator, space: Space, spacing: float, stretch: Field) -> Field:
-    """(K, R, C) like `smooth_field` at points moved away from the centre by the factors `stretch` (K, R, C)."""
+def sampled_field(rng: np.random.Generator, spacing: float, points: list[Field]) -> Field:
+    """Like `smooth_field` at arbitrary points: x, y, z in millimetres from the centre, each (K, R, C)."""
     nodes = _random_nodes(rng, spacing)
-    at = np.stack(
-        [(axis * stretch + np.float32(half)) / np.float32(spacing) for axis, half in zip(space.axes, BOX, strict=True)]
-    )
-    return np.asarray(ndimage.map_coordinates(nodes, at, order=1, mode="mirror", output=np.float32)) * np.float32(1.8)
+    at = np.stack([(p + np.float32(half)) / np.float32(spacing) for p, half in zip(points, BOX, strict=True)])
+    return single(ndimage.map_coordinates(nodes, at, order=1, mode="mirror", output=np.float32) * np.float32(1.8))
 
 
 def shrink(volume: Field, factor: int) -> Field:
     """Means over factor x factor pixels of a slice: (K, R, C) -> (K, R / factor, C / factor)."""
     k, r, c = volume.shape
-    return volume.reshape(k, r // factor, factor, c // factor, factor).mean((2, 4), dtype=np.float32)
+    return single(volume.reshape(k, r // factor, factor, c // factor, factor).mean((2, 4), dtype=np.float32))

@@ -17,15 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from brainvq.data.fields import Field, single
 from brainvq.errors import InputError
-
-Field = NDArray[np.float32]
 
 LOWEST, HIGHEST = -50.0, 80.0  # millimetres of template z that a slab of any allowed thickness can reach
 COARSE = 2  # hull and ventricle walls are smooth: they are kept at 2 mm
 PADDING = 24  # millimetres around the template, so that the scalp and the air have a distance too
 T1_LANDMARKS = (0.32, 0.655, 0.87)  # median T1 of cerebrospinal fluid, grey and white matter in the template
-WALL_REACH = 11.0  # millimetres over which the push of a ventricle wall fades
 
 
 @dataclass(frozen=True)
@@ -34,19 +32,20 @@ class Template:
 
     `tissue` (X, Y, Z) at 1 mm: 0 cerebrospinal fluid, 1 grey matter, 2 white matter, in between at borders.
     `hull` at 2 mm: signed distance to the smooth outside of the brain in mm, negative inside.
-    `push` (3, ...) at 2 mm: direction out of the ventricles, length 1 at their walls and fading with distance.
+    `walls` at 2 mm: signed distance to the walls of the ventricles, negative inside. `outwards` (3, ...): its gradient.
     """
 
     tissue: Field
     hull: Field
-    push: Field
+    walls: Field
+    outwards: Field
     origin: tuple[float, float, float]
 
     def sample(self, field: Field, millimetres: list[Field]) -> Field:
         """Values (K, R, C) of a field at template coordinates: a list x, y, z of (K, R, C), trilinear."""
         spacing = 1 if field.shape == self.tissue.shape else COARSE
         at = np.stack([(p - o) / spacing for p, o in zip(millimetres, self.origin, strict=True)])
-        return np.asarray(ndimage.map_coordinates(field, at, order=1, mode="nearest", output=np.float32))
+        return single(ndimage.map_coordinates(field, at, order=1, mode="nearest", output=np.float32))
 
 
 def _folder() -> Path:
@@ -64,7 +63,7 @@ def _volume(kind: str) -> tuple[Field, tuple[float, float, float]]:
         raise InputError(
             f"{path} is missing: this nilearn has no MNI152 {kind} template; install nilearn 0.12 or later."
         )
-    image = nib.load(path)
+    image = nib.nifti1.Nifti1Image.from_filename(path)
     x, y, z = (float(v) for v in image.affine[:3, 3])
     slab = slice(round(LOWEST - z), round(HIGHEST - z))
     voxels = np.asarray(image.dataobj)[:, :, slab].astype(np.float32) / 255
@@ -74,23 +73,22 @@ def _volume(kind: str) -> tuple[Field, tuple[float, float, float]]:
 def _signed_distance(mask: NDArray[np.bool_]) -> Field:
     """Millimetres to the border of a mask on the coarse grid, negative inside."""
     outside, inside = ndimage.distance_transform_edt(~mask), ndimage.distance_transform_edt(mask)
-    return np.asarray((outside - inside) * COARSE, dtype=np.float32)
+    return single((outside - inside) * COARSE)
 
 
 def _hull(brain: NDArray[np.bool_]) -> Field:
     """Signed distance to the brain closed over its sulci, which is where dura and skull lie."""
     closing = 10.0
     closed = _signed_distance(_signed_distance(brain) < closing) < -closing
-    return np.asarray(ndimage.gaussian_filter(_signed_distance(closed | brain), 2.0), dtype=np.float32)
+    return single(ndimage.gaussian_filter(_signed_distance(closed | brain), 3.0))
 
 
-def _push(fluid: Field, hull: Field) -> Field:
-    """The direction in which walls of inner fluid spaces (ventricles, not sulci) move when these widen."""
+def _walls(fluid: Field, hull: Field) -> Field:
+    """Signed distance to inner fluid spaces: ventricles and cisterns, not sulci."""
     pieces, _ = ndimage.label((fluid > 0.5) & (hull < -22))
     sizes = np.bincount(pieces.ravel())[1:]
-    distance = ndimage.gaussian_filter(_signed_distance(np.isin(pieces, 1 + np.flatnonzero(sizes >= 40))), 1.0)
-    direction = np.stack(np.gradient(distance, COARSE))
-    return np.asarray(direction * np.exp(-((distance / WALL_REACH) ** 2)), dtype=np.float32)
+    inner = np.isin(pieces, 1 + np.flatnonzero(sizes >= 40))
+    return single(ndimage.gaussian_filter(_signed_distance(inner), 0.7))
 
 
 @lru_cache(maxsize=1)
@@ -98,8 +96,9 @@ def load_template() -> Template:
     """The MNI152 2009a symmetric template of the installed nilearn. Raises InputError when it is not there."""
     (t1, origin), (grey, _), (white, _) = (_volume(kind) for kind in ("t1", "gm", "wm"))
     by_t1 = np.interp(t1, T1_LANDMARKS, (0.0, 1.0, 2.0))
-    tissue = np.asarray(0.6 * by_t1 + 0.4 * np.clip(grey + 2 * white, 0, 2), dtype=np.float32)
+    tissue = single(0.6 * by_t1 + 0.4 * np.clip(grey + 2 * white, 0, 2))
     coarse = (slice(None, None, COARSE),) * 3
     hull = _hull((t1 > 0)[coarse])
-    fluid = np.where(t1 > 0, np.clip(1 - tissue, 0, 1), 0).astype(np.float32)[coarse]
-    return Template(tissue, hull, _push(fluid, hull), origin)
+    fluid = single(np.where(t1 > 0, np.clip(1 - tissue, 0, 1), 0)[coarse])
+    walls = _walls(fluid, hull)
+    return Template(tissue, hull, walls, single(np.gradient(walls, COARSE)), origin)

@@ -1,0 +1,36 @@
+"""brainvq: discrete representations of brain MR images.
+
+import brainvq
+model = brainvq.load("runs/keras_f8_ema")
+encoded = model.encode("slice.png")        # integers, and what is needed to go back
+scan = model.decode(encoded)               # the reconstruction, in the shape and grey values of the input
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Encoded", "InputError", "Pipeline", "Scan", "__version__", "load"]
+
+if TYPE_CHECKING:
+    from brainvq.data.scan import Scan
+    from brainvq.errors import InputError
+    from brainvq.pipeline import Encoded, Pipeline, load
+
+_HOMES = {
+    "Scan": "brainvq.data.scan",
+    "InputError": "brainvq.errors",
+    "Encoded": "brainvq.pipeline",
+    "Pipeline": "brainvq.pipeline",
+    "load": "brainvq.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names of the public interface, imported when first used: `brainvq --help` need not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'brainvq' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,5 @@
+"""`python -m brainvq` is `brainvq`."""
+
+from brainvq.cli import main
+
+main()

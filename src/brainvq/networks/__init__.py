@@ -1,0 +1,1 @@
+"""Encoders and decoders that know no quantizer, one design a file."""

@@ -1,0 +1,115 @@
+"""The convolutional encoder and decoder of reference system A, layer by layer.
+
+Source: the Keras example "Vector-Quantized Variational Autoencoders" (S. Paul, 2021), after A. van den Oord et al.,
+Neural Discrete Representation Learning, 2017, with the widths of the OASIS system.
+
+TensorFlow's "same" padding of a 3 x 3 convolution with stride 2 pads an even image at its end only, and crops the
+transposed convolution at its end only. PyTorch pads both sides alike, but drops what the stride does not reach, which
+is the end. So in a mirrored image `padding=1` *is* TensorFlow's padding, for even sizes and odd ones, and no padded or
+cropped copy of a feature map is ever made: this network mirrors the image and the latent grid at its borders and stores
+its kernels mirrored. `tests/test_keras_conv.py` holds it against the definition.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from brainvq.networks.base import Autoencoder, NetworkConfig
+
+
+class Config(NetworkConfig):
+    """Widths of the strided convolutions, and the channels `dim` of the latent grid."""
+
+    kind: Literal["networks.keras_conv"] = "networks.keras_conv"
+    widths: tuple[int, ...] = (32, 64, 128)
+    dim: int = 30
+
+    def build(self) -> Autoencoder:
+        return Autoencoder(Encoder(self), Decoder(self), self.dim, (2 ** len(self.widths),) * 2)
+
+
+class Encoder(nn.Module):
+    """x (B, 1, H, W) in [-1, 1] -> z (B, dim, H/8, W/8), with three widths."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for narrow, wide in pairwise((1, *config.widths)):
+            layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(config.widths[-1], config.dim, 1))
+        self.layers.apply(glorot)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.layers(mirror(x) / 2)  # described on [-0.5, 0.5]
+        return mirror(z)
+
+
+class Decoder(nn.Module):
+    """z (B, dim, H/8, W/8) -> x_hat (B, 1, H, W), linear, not clipped to [-1, 1]."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        widths = (config.dim, *reversed(config.widths))
+        layers: list[nn.Module] = []
+        for wide, narrow in pairwise(widths):
+            layers += [Upsample(wide, narrow), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], 1, 3, padding=1))
+        self.layers.apply(glorot)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x_hat: Tensor = self.layers(mirror(z))
+        return mirror(x_hat) * 2
+
+
+class Upsample(nn.ConvTranspose2d):
+    """Transposed 3 x 3 convolution with stride 2: (B, C, H, W) -> (B, C', 2H, 2W)."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(channels, out_channels, 3, stride=2, padding=1, output_padding=1)
+
+    def forward(self, z: Tensor, output_size: Any = None) -> Tensor:
+        if not z.is_cpu:
+            return super().forward(z, output_size)
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else z.dtype
+        assert self.bias is not None
+        result: Tensor = _TransposedConvolution.apply(z.to(dtype), self.weight.to(dtype), self.bias.to(dtype))  # type: ignore[no-untyped-call]
+        return result
+
+
+class _TransposedConvolution(torch.autograd.Function):
+    """The same function; its gradients written as the ordinary convolution that it is the adjoint of.
+
+    On a CPU the library's own weight gradient of a transposed convolution is about four times slower.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(z, weight)
+        return F.conv_transpose2d(z, weight, bias, stride=2, padding=1, output_padding=1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (gradient,), (z, weight) = gradients, ctx.saved_tensors
+        to_z = F.conv2d(gradient, weight, stride=2, padding=1)
+        _, to_weight, _ = torch.ops.aten.convolution_backward(
+            z, gradient, weight, None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False]
+        )
+        return to_z, to_weight, gradient.sum((0, 2, 3), dtype=torch.float32).to(gradient.dtype)
+
+
+def mirror(x: Tensor) -> Tensor:
+    """Both image axes reversed."""
+    return x.flip(-2, -1)
+
+
+def glorot(module: nn.Module) -> None:
+    """Keras' default: Glorot uniform kernels, zero biases (X. Glorot and Y. Bengio, 2010)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.xavier_uniform_(module.weight)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,151 @@
+"""The hourglass as code: scans to codes and back, by a trained model.
+
+The command line, the evaluation and the Python interface reconstruct only through this file, so they cannot disagree.
+Everything here is float32 and changes nothing in the model.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainvq import run as runs
+from brainvq.codes import Codes, CodeSpec
+from brainvq.data.scan import Scan, atomic, read
+from brainvq.data.transforms import Frame, to_model, to_scan
+from brainvq.errors import InputError
+from brainvq.run import Model
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One scan as codes.
+
+    `codes`: each level (1, *grid). `frame`: what undoes the preprocessing. `name`, `subject`: the scan's.
+    `weights_sha256`: of the tokenizer that made the codes, and that alone can decode them.
+    """
+
+    codes: Codes
+    frame: Frame
+    name: str
+    subject: str | None
+    weights_sha256: str
+
+
+class Pipeline:
+    """A trained tokenizer with its preprocessing.
+
+    Args:
+        model: as `brainvq.run.open_model` gives it.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.tokenizer, self.config, self.weights_sha256 = model.tokenizer, model.config, model.weights_sha256
+        self.device = next(iter(model.tokenizer.state_dict().values())).device
+        self.tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def spec(self) -> CodeSpec:
+        return self.tokenizer.spec
+
+    def encode(self, scan: Scan | str | Path) -> Encoded:
+        """A scan, or the path of one, as codes. Raises InputError for a file that cannot be read."""
+        scan = scan if isinstance(scan, Scan) else read(scan)
+        if scan.voxels.ndim != self.spec.axes:
+            raise InputError(
+                f"{scan.name}: has {scan.voxels.ndim} axes; this tokenizer takes images of {self.spec.axes}."
+            )
+        x, frame = to_model(scan, self.spec.multiple)
+        return Encoded(self._encode(x), frame, scan.name, scan.subject, self.weights_sha256)
+
+    def decode(self, encoded: Encoded) -> Scan:
+        """The scan that the codes stand for: shape, intensities and dtype of the one that was encoded.
+
+        Raises:
+            InputError: the codes come from another tokenizer, or do not fit the frame.
+        """
+        if encoded.weights_sha256 != self.weights_sha256:
+            raise InputError(
+                f"{encoded.name}: its codes were made by the tokenizer {encoded.weights_sha256[:12]}, and this one is "
+                f"{self.weights_sha256[:12]}. Decode with the model that encoded."
+            )
+        frame = encoded.frame
+        size = [n + sum(ends) for n, ends in zip(frame.shape, frame.padding, strict=True)]
+        self.spec.check(encoded.codes, size)
+        return to_scan(self._decode(encoded.codes), frame, encoded.name, encoded.subject)
+
+    def reconstruct(self, scan: Scan | str | Path) -> Scan:
+        """Through the codes and back."""
+        return self.decode(self.encode(scan))
+
+    def reconstruct_batch(self, x: Tensor) -> tuple[Tensor, Codes]:
+        """x (B, 1, *S) in [-1, 1] -> x_hat of the same shape, and the codes between."""
+        codes = self._encode(x)
+        return self._decode(codes), codes
+
+    @torch.inference_mode()
+    def _encode(self, x: Tensor) -> Codes:
+        return self.tokenizer.encode(x.to(self.device))
+
+    @torch.inference_mode()
+    def _decode(self, codes: Codes) -> Tensor:
+        return self.tokenizer.decode(tuple(code.to(self.device) for code in codes))
+
+
+def load(model: str | Path, device: str | torch.device | None = None) -> Pipeline:
+    """The trained model of a run folder, ready to encode, decode and reconstruct.
+
+    `device` defaults to a GPU where there is one.
+
+    Raises:
+        InputError: not a run, or damaged.
+    """
+    chosen = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    return Pipeline(runs.open_model(model, chosen))
+
+
+def save_encoded(encoded: Encoded, path: Path) -> None:
+    """Codes and frame as .npz, without pickle; the smallest unsigned integers that hold the codes. Atomic."""
+    arrays: dict[str, Any] = {}
+    for level, code in enumerate(encoded.codes):
+        values = code.cpu().numpy()
+        arrays[f"codes_{level}"] = values.astype(np.min_scalar_type(int(values.max(initial=0))))
+    about = {
+        "format": FORMAT,
+        "frame": encoded.frame.to_json(),
+        "name": encoded.name,
+        "subject": encoded.subject,
+        "weights_sha256": encoded.weights_sha256,
+    }
+    with atomic(path) as file:
+        np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+
+
+def load_encoded(path: Path) -> Encoded:
+    """What `save_encoded` wrote.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another format.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            about = json.loads(stored["about"].tobytes())
+            if about["format"] != FORMAT:
+                raise InputError(f"{path} has format {about['format']!r}; this version reads format {FORMAT}.")
+            levels = sorted(name for name in stored.files if name.startswith("codes_"))
+            codes = tuple(torch.from_numpy(stored[name].astype(np.int64)) for name in levels)
+        frame = Frame.from_json(about["frame"])
+        return Encoded(codes, frame, about["name"], about["subject"], about["weights_sha256"])
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a file of codes ({error}). Make one with `brainvq encode`.") from error

@@ -1,0 +1,95 @@
+"""Named experiments: each a function that says what differs from the defaults, and why.
+
+Train one with `brainvq train NAME --data DATA --out RUN`; see all of them with `brainvq presets`, one in full with
+`brainvq describe NAME`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from brainvq.errors import InputError
+from brainvq.networks import keras_conv
+from brainvq.quantizers import vq
+from brainvq.tokenizers import vqvae
+from brainvq.training import tokenizer as tokenizer_task
+from brainvq.training.experiment import Experiment
+from brainvq.training.loop import TrainConfig
+from brainvq.training.optimise import OptimiserConfig
+
+
+def keras_f8() -> Experiment:
+    """Reference system A, exactly as described: 32 x 32 codes of 7 bits from 256 x 256, codebook learned by gradient.
+
+    K = 128, D = 30, commitment 0.5; squared error over the variance of the training pixels; Adam 1e-3 with epsilon
+    1e-7, batch 128, 50 epochs, the weights of the last step. Expect most entries of its codebook to die.
+
+        brainvq train keras_f8 --data oasis --out runs/keras_f8
+    """
+    return Experiment(
+        preset="keras_f8",
+        tokenizer=vqvae.Config(
+            network=keras_conv.Config(widths=(32, 64, 128), dim=30),
+            quantizer=vq.Config(entries=128, codebook="gradient", commitment=0.5, initial_range=0.05, revive_below=0.0),
+        ),
+        task=tokenizer_task.Config(divide_by_variance=True, optimiser=OptimiserConfig(epsilon=1e-7)),
+        train=TrainConfig(epochs=50.0, batch_size=128, learning_rate=1e-3, keep="last"),
+    )
+
+
+def keras_f8_ema() -> Experiment:
+    """System A's network at the same bits, cured of codebook collapse.
+
+    The codebook follows the data by moving averages, starts at the first batch and moves entries that fall out of use;
+    small batches give more steps for the same images; the learning rate falls to zero along half a cosine and the
+    weights are averaged, so that the last step is also the best.
+
+        brainvq train keras_f8_ema --data oasis --out runs/keras_f8_ema
+    """
+    exact = keras_f8()
+    network = exact.tokenizer.network  # type: ignore[attr-defined]
+    quantizer = vq.Config(entries=128, codebook="ema", commitment=0.25)
+    optimiser = OptimiserConfig(schedule="cosine", warmup=100, clip=1.0, average=0.999)
+    return exact.model_copy(
+        update={
+            "preset": "keras_f8_ema",
+            "tokenizer": vqvae.Config(network=network, quantizer=quantizer),
+            "task": tokenizer_task.Config(divide_by_variance=True, optimiser=optimiser),
+            "train": exact.train.model_copy(update={"batch_size": 16, "learning_rate": 2e-3, "epochs": 40.0}),
+        }
+    )
+
+
+def demo() -> Experiment:
+    """A small relative of `keras_f8_ema` that a laptop trains in two minutes; to show, not for results."""
+    cured = keras_f8_ema()
+    return cured.model_copy(
+        update={
+            "preset": "demo",
+            "train": TrainConfig(steps=600, batch_size=16, learning_rate=2e-3, validate_every=100, keep="last"),
+        }
+    )
+
+
+PRESETS: dict[str, Callable[[], Experiment]] = {
+    function.__name__: function for function in (keras_f8, keras_f8_ema, demo)
+}
+
+
+def preset(name: str) -> Experiment:
+    """The experiment of that name.
+
+    Raises:
+        InputError: no such preset; the nearest name is given.
+    """
+    if name not in PRESETS:
+        close = difflib.get_close_matches(name, PRESETS, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise InputError(f"unknown preset {name!r}.{hint} Presets: {', '.join(PRESETS)}.")
+    return PRESETS[name]()
+
+
+def reason(name: str) -> str:
+    """The preset's docstring."""
+    return (PRESETS[name].__doc__ or "").strip()

@@ -1,0 +1,1 @@
+"""Quantizers, one idea a file, all under the contract of `base.py`."""

@@ -1,0 +1,172 @@
+"""Vector quantization with one codebook, learned by gradient or by moving averages.
+
+Source: A. van den Oord, O. Vinyals, K. Kavukcuoglu, Neural Discrete Representation Learning, 2017 (equation 3; moving
+averages: appendix A.1). Where we differ:
+
+- Moving averages start at one batch's worth of use for every entry, with the entry itself as mean. Started at zero, as
+  often done, the first update divides by nearly nothing.
+- The first batch may set the codebook (a few rounds of k-means), instead of random numbers.
+- An entry that has fallen out of use is moved to a vector of the batch that is badly served, drawn in proportion to its
+  squared distance, and its averages start anew, or the next update would put it back.
+- Every decision is a function of the global batch and of the number of updates, so that several processes agree
+  without talking about it and a resumed run repeats itself.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from brainvq.codes import Codes
+from brainvq.quantizers.base import Quantized, Quantizer, QuantizerConfig
+from brainvq.quantizers.search import nearest
+
+
+class Config(QuantizerConfig):
+    """One codebook.
+
+    Args:
+        entries: K, the size of the codebook.
+        codebook: learned by "gradient" (codebook loss) or as "ema" of the vectors that chose each entry.
+        commitment: weight of the commitment loss.
+        initial_range: entries start uniform in +- this; null takes them from the first batch by k-means.
+        decay: of the moving averages of use and of vectors.
+        revive_below: an entry used less than this share of its fair share (1/K) is moved; 0 never moves one.
+    """
+
+    kind: Literal["quantizers.vq"] = "quantizers.vq"
+    entries: int = 512
+    codebook: Literal["gradient", "ema"] = "ema"
+    commitment: float = 0.25
+    initial_range: float | None = None
+    decay: float = 0.99
+    revive_below: float = 0.05
+
+    def build(self, dim: int) -> VectorQuantizer:
+        return VectorQuantizer(self, dim)
+
+
+class VectorQuantizer(Quantizer):
+    codebook: Tensor
+    usage: Tensor
+    sums: Tensor
+    updates: Tensor
+
+    def __init__(self, config: Config, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.entries = (config.entries,)
+        spread = 1.0 if config.initial_range is None else config.initial_range
+        codebook = torch.empty(config.entries, dim).uniform_(-spread, spread)
+        if config.codebook == "gradient":
+            self.codebook = nn.Parameter(codebook)
+        else:
+            self.register_buffer("codebook", codebook)
+            self.register_buffer("sums", codebook.clone())
+        self.register_buffer("usage", torch.ones(config.entries))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+
+    def encode(self, z: Tensor) -> Codes:
+        return (self._search(z),)
+
+    def decode(self, codes: Codes) -> Tensor:
+        return rearrange(F.embedding(codes[0], self.codebook), "b ... d -> b d ...")
+
+    def forward(self, z: Tensor) -> Quantized:
+        with torch.autocast(z.device.type, enabled=False):
+            z = z.float()
+            if self.training and self.config.initial_range is None and not self.updates:
+                self._start(_rows(z.detach()))
+            codes = self._search(z)
+            z_q = self.decode((codes,))
+            losses = {"commitment": self.config.commitment * F.mse_loss(z, z_q.detach())}
+            if self.config.codebook == "gradient":
+                losses["codebook"] = F.mse_loss(z_q, z.detach())
+            if self.training:
+                self._update(_rows(z.detach()), codes.flatten())
+            return Quantized(z + (z_q - z).detach(), (codes,), losses)
+
+    def _search(self, z: Tensor) -> Tensor:
+        return nearest(_rows(z), self.codebook).reshape(z.shape[0], *z.shape[2:])
+
+    @torch.no_grad()
+    def _update(self, vectors: Tensor, codes: Tensor) -> None:
+        """Follow the global batch: averages of use, of vectors, and entries that nobody uses."""
+        self.updates += 1
+        counts = torch.bincount(codes, minlength=len(self.usage)).float()
+        self.usage.lerp_(_total(counts), 1 - self.config.decay)
+        if self.config.codebook == "ema":
+            sums = torch.zeros_like(self.sums).index_add_(0, codes, vectors)
+            self.sums.lerp_(_total(sums), 1 - self.config.decay)
+            self.codebook.copy_(self.sums / self.usage.clamp_min(1e-12)[:, None])
+        if self.config.revive_below:
+            self._revive(vectors)
+
+    def _revive(self, vectors: Tensor) -> None:
+        fair = self.usage.mean()
+        dead = (self.usage < self.config.revive_below * fair).nonzero().flatten()
+        if not len(dead):
+            return
+        candidates = self._candidates(vectors)
+        errors = (candidates - self.codebook[nearest(candidates, self.codebook)]).square().sum(1)
+        chosen = torch.multinomial(errors.cpu() + 1e-12, len(dead), replacement=True, generator=self._generator())
+        self._place(dead, candidates[chosen.to(candidates.device)], fair)
+
+    def _start(self, vectors: Tensor) -> None:
+        """A few rounds of k-means over vectors of the first batch."""
+        candidates = self._candidates(vectors)
+        pick = torch.randperm(len(candidates), generator=self._generator())
+        pick = pick.repeat(-(-len(self.usage) // len(pick)))[: len(self.usage)]
+        centres = candidates[pick.to(candidates.device)]
+        for _ in range(10):
+            codes = nearest(candidates, centres)
+            counts = torch.bincount(codes, minlength=len(centres))[:, None]
+            means = torch.zeros_like(centres).index_add_(0, codes, candidates) / counts.clamp_min(1)
+            centres = torch.where(counts > 0, means, centres)
+        fair = torch.tensor(len(vectors) * _processes() / len(self.usage), device=vectors.device)
+        self._place(torch.arange(len(self.usage), device=vectors.device), centres, fair)
+
+    @torch.no_grad()
+    def _place(self, entries: Tensor, vectors: Tensor, usage: Tensor) -> None:
+        """Move entries, and start their averages anew."""
+        self.codebook[entries] = vectors
+        self.usage[entries] = usage
+        if self.config.codebook == "ema":
+            self.sums[entries] = vectors * usage
+
+    def _candidates(self, vectors: Tensor) -> Tensor:
+        """The same random vectors of the global batch in every process."""
+        total = len(vectors) * _processes()
+        wanted = min(total, max(4096, 4 * len(self.usage)))
+        chosen = torch.randperm(total, generator=self._generator())[:wanted].to(vectors.device)
+        mine = chosen // len(vectors) == _rank()
+        gathered = vectors.new_zeros(wanted, vectors.shape[1])
+        gathered[mine] = vectors[chosen[mine] % len(vectors)]
+        return _total(gathered)
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(int(self.updates))
+
+
+def _rows(z: Tensor) -> Tensor:
+    return rearrange(z, "b d ... -> (b ...) d")
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def _total(value: Tensor) -> Tensor:
+    """Summed over processes, in place."""
+    if _processes() > 1:
+        dist.all_reduce(value)
+    return value

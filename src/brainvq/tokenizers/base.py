@@ -1,0 +1,42 @@
+"""The contract of a tokenizer: images to codes and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from brainvq.codes import Codes, CodeSpec
+from brainvq.config import PartConfig
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """`x_hat` (B, 1, *S), `codes`, and the quantizer's `losses` as named scalars."""
+
+    x_hat: Tensor
+    codes: Codes
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Tokenizer(nn.Module):
+    """x (B, 1, *S) float32 in [-1, 1] <-> codes. Outside training, in float32."""
+
+    spec: CodeSpec
+
+    def encode(self, x: Tensor) -> Codes:
+        raise NotImplementedError
+
+    def decode(self, codes: Codes) -> Tensor:
+        """codes -> x_hat (B, 1, *S); may leave [-1, 1] a little."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        raise NotImplementedError
+
+
+class TokenizerConfig(PartConfig):
+    """Derive `Config` of a tokenizer file from this."""
+
+    def build(self) -> Tokenizer:
+        raise NotImplementedError

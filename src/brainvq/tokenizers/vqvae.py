@@ -1,0 +1,47 @@
+"""The vector-quantised autoencoder: encoder, quantizer, decoder, each a part of its own.
+
+Source: A. van den Oord, O. Vinyals, K. Kavukcuoglu, Neural Discrete Representation Learning, 2017.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from brainvq.codes import Codes, CodeSpec
+from brainvq.config import Part
+from brainvq.networks.base import Autoencoder
+from brainvq.quantizers.base import Quantizer
+from brainvq.tokenizers.base import Reconstruction, Tokenizer, TokenizerConfig
+
+
+class Config(TokenizerConfig):
+    """A network and a quantizer for the vectors that its encoder makes."""
+
+    kind: Literal["tokenizers.vqvae"] = "tokenizers.vqvae"
+    network: Part
+    quantizer: Part
+
+    def build(self) -> VQVAE:
+        network: Autoencoder = self.network.build()  # type: ignore[attr-defined]
+        quantizer: Quantizer = self.quantizer.build(network.dim)  # type: ignore[attr-defined]
+        return VQVAE(network, quantizer)
+
+
+class VQVAE(Tokenizer):
+    def __init__(self, network: Autoencoder, quantizer: Quantizer) -> None:
+        super().__init__()
+        self.encoder, self.quantizer, self.decoder = network.encoder, quantizer, network.decoder
+        self.spec = CodeSpec(quantizer.entries, (network.stride,) * len(quantizer.entries))
+
+    def encode(self, x: Tensor) -> Codes:
+        return self.quantizer.encode(self.encoder(x))
+
+    def decode(self, codes: Codes) -> Tensor:
+        x_hat: Tensor = self.decoder(self.quantizer.decode(codes))
+        return x_hat
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        quantized = self.quantizer(self.encoder(x))
+        return Reconstruction(self.decoder(quantized.z_q).float(), quantized.codes, quantized.losses)

@@ -1,0 +1,1 @@
+"""Training: `loop.py` owns time, the tasks own gradients."""

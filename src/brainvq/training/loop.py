@@ -1,0 +1,271 @@
+"""The training loop: it owns time. The task that it drives owns the gradients.
+
+Everything random is a function of the seed, the step and the process, and everything else that changes is in the
+checkpoint, so that a run that was killed and resumed ends with the very weights of one that was not, bit for bit on a
+CPU with the same number of threads and the same precision.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from brainvq.config import Config
+from brainvq.errors import InputError
+from brainvq.training import checkpoint
+from brainvq.training.devices import Precision, resolve
+from brainvq.training.log import Log
+
+
+class TrainConfig(Config):
+    """Time.
+
+    Args:
+        steps: optimiser steps; wins over `epochs` when both are set.
+        epochs: passes over the training images.
+        batch_size: images a step, over all processes together.
+        learning_rate: its largest value.
+        checkpoint_every, validate_every: in steps.
+        seed: of weights, data order and everything random.
+        precision: of training alone; "auto" is bf16 where the hardware multiplies it, else fp32.
+        keep: the weights that the run hands out are the "best" on validate by SSIM, or the "last".
+    """
+
+    steps: int | None = None
+    epochs: float | None = None
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    checkpoint_every: int = 200
+    validate_every: int = 200
+    seed: int = 0
+    precision: Precision = "auto"
+    keep: Literal["best", "last"] = "best"
+
+    def total(self, images: int) -> int:
+        """Steps for a training set of so many images."""
+        if self.steps is None and self.epochs is None:
+            raise InputError("neither train.steps nor train.epochs is set. Set one, such as --set train.epochs=10.")
+        steps = self.steps if self.steps is not None else math.ceil((self.epochs or 0) * images / self.batch_size)
+        for name, value in {
+            "steps": steps,
+            "batch_size": self.batch_size,
+            "checkpoint_every": self.checkpoint_every,
+        }.items():
+            if value < 1:
+                raise InputError(f"train.{name} is {value}; expected 1 or more.")
+        if self.validate_every < 1:
+            raise InputError(f"train.validate_every is {self.validate_every}; expected 1 or more.")
+        return steps
+
+
+class Task(Protocol):
+    """What the loop drives."""
+
+    def step(self, x: Tensor, step: int, total: int) -> dict[str, Tensor]:
+        """One optimiser step on this process's share of the batch; scalars to log, the loss under "loss"."""
+
+    def validate(self, batches: Iterable[Tensor]) -> dict[str, float]:
+        """Measures; "score" is what the best checkpoint is chosen by, higher is better."""
+
+    def state(self) -> dict[str, Tensor]:
+        """All that must be saved to go on."""
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None: ...
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to hand out."""
+
+
+class Interrupted(Exception):
+    """Asked to stop by a signal; a checkpoint was written."""
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f"stopped at step {step}; a checkpoint is written. Continue with --resume.")
+        self.signum = signum
+
+
+class Diverged(InputError):
+    """A loss term is no longer finite."""
+
+
+class Loop:
+    """Drives `task` for `total` steps, writing into the run folder `run`.
+
+    Args:
+        batch: step -> x (B, 1, *S), this process's share of the batch.
+        validation: the batches to validate on.
+        save_model: writes the weights to hand out.
+        watch: called with every event that is logged.
+    """
+
+    LOG_EVERY = 10
+
+    def __init__(
+        self,
+        task: Task,
+        config: TrainConfig,
+        total: int,
+        run: Path,
+        accelerator: Accelerator,
+        *,
+        batch: Callable[[int], Tensor],
+        validation: Callable[[], Iterable[Tensor]],
+        save_model: Callable[[dict[str, Tensor]], None],
+        watch: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.task, self.config, self.total, self.run, self.accelerator = task, config, total, run, accelerator
+        self.batch, self.validation, self.save_model, self.watch = batch, validation, save_model, watch
+        self.step, self.seconds, self.best = 0, 0.0, -math.inf
+        self.terms: list[dict[str, Tensor]] = []
+        self.checkpoint: Path | None = None
+        self.log = Log(run / "log.jsonl", enabled=accelerator.is_main_process)
+
+    def fit(self) -> None:
+        """Train to the end, from the newest checkpoint if there is one.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM came; a checkpoint was written.
+            Diverged: a loss term is not finite.
+            InputError: a checkpoint cannot be written.
+        """
+        self._resume()
+        with _signals() as stop:
+            while self.step < self.total:
+                self._advance()
+                if self.step % self.LOG_EVERY == 0 or self.step == self.total:
+                    self._report()
+                if self.step % self.config.validate_every == 0 or self.step == self.total:
+                    self._validate()
+                if self.step % self.config.checkpoint_every == 0 or self.step == self.total:
+                    self._save()
+                if (signum := self._asked_to_stop(stop)) and self.step < self.total:
+                    self._save()
+                    raise Interrupted(signum, self.step)
+
+    def _advance(self) -> None:
+        started = time.perf_counter()
+        torch.manual_seed(hash((self.config.seed, self.step, self.accelerator.process_index)) % 2**63)
+        self.terms.append(self.task.step(self.batch(self.step), self.step, self.total))
+        self.step += 1
+        self.seconds += time.perf_counter() - started
+
+    def _report(self) -> None:
+        """Log the mean of each term since the last report; this is where the host waits for the device."""
+        if not self.terms:
+            return
+        started = time.perf_counter()
+        values = torch.stack([torch.stack([*terms.values()]).float() for terms in self.terms])
+        values = self.accelerator.reduce(values, "mean").cpu()
+        self.seconds += time.perf_counter() - started
+        self._refuse_non_finite(values)
+        means = dict(zip(self.terms[0], values.mean(0).tolist(), strict=True))
+        self.terms.clear()
+        self._emit("train", means)
+
+    def _refuse_non_finite(self, values: Tensor) -> None:
+        broken = (~values.isfinite()).nonzero()
+        if len(broken):
+            row, column = broken[0].tolist()
+            name, step = list(self.terms[0])[column], self.step - len(values) + row
+            raise Diverged(
+                f"{name} is {values[row, column].item()} at step {step}. The last good checkpoint: {self.checkpoint}. "
+                "Lower train.learning_rate, set task.optimiser.clip, or train in fp32 (train.precision=fp32)."
+            )
+
+    def _validate(self) -> None:
+        measures = self.task.validate(self.validation())
+        score = measures.pop("score")
+        self._emit("validate", measures)
+        if score > self.best and self.config.keep == "best":
+            self._hand_out()
+        self.best = max(score, self.best)
+
+    def _save(self) -> None:
+        self._report()  # also refuses what is not finite
+        if self.config.keep == "last" or self.step == 0:
+            self._hand_out()
+        if self.accelerator.is_main_process:
+            state = {
+                "seconds": self.seconds,
+                "best": self.best if math.isfinite(self.best) else None,
+                **self._setting(),
+            }
+            self.log.flush()
+            self.checkpoint = checkpoint.save(self.run / "checkpoints", self.step, self.task.state(), state)
+        self.accelerator.wait_for_everyone()
+
+    def _hand_out(self) -> None:
+        if self.accelerator.is_main_process:
+            self.save_model(self.task.weights())
+
+    def _resume(self) -> None:
+        found = checkpoint.newest(self.run / "checkpoints", self._note)
+        if found is None:
+            self._save()
+            return
+        self.step, self.seconds, self.checkpoint = found.step, found.state["seconds"], found.path
+        self.best = -math.inf if found.state["best"] is None else found.state["best"]
+        self.task.load_state(found.tensors)
+        self.log.truncate(self.step)
+        for name, value in self._setting().items():
+            if found.state[name] != value:
+                self._note(f"{name} was {found.state[name]} and is {value} now: the weights will not be bit-equal.")
+        self._emit("resume", {})
+
+    def _setting(self) -> dict[str, Any]:
+        return {
+            "threads": torch.get_num_threads(),
+            "precision": resolve(self.config.precision),
+            "processes": self.accelerator.num_processes,
+            "device": self.accelerator.device.type,
+            "torch": torch.__version__,
+        }
+
+    def _note(self, message: str) -> None:
+        self._emit("note", {"message": message})
+
+    def _emit(self, event: str, values: dict[str, Any]) -> None:
+        images = self.step * self.config.batch_size
+        line = {"event": event, "step": self.step, "images": images, "seconds": round(self.seconds, 3), **values}
+        self.log.write(line)
+        self.watch({**line, "total": self.total, "images_per_second": images / max(self.seconds, 1e-9)})
+
+    def _asked_to_stop(self, stop: list[int]) -> int:
+        """The signal that any process received; several processes ask each other when they report."""
+        if self.accelerator.num_processes == 1:
+            return stop[0]
+        if self.step % self.LOG_EVERY:
+            return 0
+        mine = torch.tensor([stop[0]], device=self.accelerator.device)
+        return int(self.accelerator.gather(mine).max())
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The last of SIGINT and SIGTERM that came, or 0. A second one stops at once."""
+    seen = [0]
+
+    def remember(signum: int, frame: FrameType | None) -> None:
+        if seen[0]:
+            raise KeyboardInterrupt
+        seen[0] = signum
+
+    try:
+        before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: whoever owns that one handles signals
+        before = {}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,88 @@
+"""Optimiser, learning-rate schedule and weight average: what any task does with its gradients.
+
+The learning rate is a function of the step, and the average is updated after every step, so that nothing but tensors
+has to be saved to resume.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Generic, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from brainvq.config import Config
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class OptimiserConfig(Config):
+    """Adam (D. Kingma and J. Ba, 2015) or AdamW (I. Loshchilov and F. Hutter, 2019).
+
+    Args:
+        name: "adam" or "adamw".
+        betas, epsilon, weight_decay: of the optimiser.
+        schedule: of the learning rate after `warmup` steps: constant, or falling to zero as half a cosine or linearly.
+        clip: largest norm of the gradient; null for none.
+        average: decay of the moving average of the weights; 0 for none.
+    """
+
+    name: Literal["adam", "adamw"] = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    warmup: int = 0
+    clip: float | None = None
+    average: float = 0.0
+
+    def build(self, module: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
+        settings = {"lr": learning_rate, "betas": self.betas, "eps": self.epsilon, "weight_decay": self.weight_decay}
+        return kind(module.parameters(), fused=True, **settings)  # type: ignore[arg-type]
+
+    def learning_rate(self, base: float, step: int, total: int) -> float:
+        """At step 0 .. total - 1."""
+        if step < self.warmup:
+            return base * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, total - self.warmup)
+        shape = {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}
+        return base * shape[self.schedule]
+
+
+class Average(Generic[Module]):
+    """A moving average of a module's weights and statistics, started at the weights, debiased by a growing decay.
+
+    The decay at step t is min(decay, (1 + t) / (10 + t)), so that the first steps are soon forgotten.
+    """
+
+    def __init__(self, module: Module, decay: float) -> None:
+        self.decay = decay
+        self.module: Module = copy.deepcopy(module).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        for mine, theirs in zip(self.module.state_dict().values(), module.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(theirs, weight)
+            else:
+                mine.copy_(theirs)
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's tensors as `<index of the parameter>.<name>`."""
+    states = optimiser.state_dict()["state"]
+    return {f"{index}.{name}": value for index, state in states.items() for name, value in state.items()}
+
+
+def load_optimiser_state(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `optimiser_state`; the settings stay the optimiser's own."""
+    states: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        states.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
