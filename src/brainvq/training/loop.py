@@ -8,12 +8,9 @@ CPU with the same number of threads and the same precision.
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, Protocol
 
 import torch
@@ -24,6 +21,7 @@ from brainvq.config import Config
 from brainvq.errors import InputError
 from brainvq.training import checkpoint
 from brainvq.training.devices import Precision, resolve
+from brainvq.training.interrupt import Interrupted, listening
 from brainvq.training.log import Log
 
 
@@ -86,14 +84,6 @@ class Task(Protocol):
         """The weights to hand out."""
 
 
-class Interrupted(Exception):
-    """Asked to stop by a signal; a checkpoint was written."""
-
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped at step {step}; a checkpoint is written. Continue with --resume.")
-        self.signum = signum
-
-
 class Diverged(InputError):
     """A loss term is no longer finite."""
 
@@ -139,7 +129,7 @@ class Loop:
             InputError: a checkpoint cannot be written.
         """
         self._resume()
-        with _signals() as stop:
+        with listening() as stop:
             while self.step < self.total:
                 self._advance()
                 if self.step % self.LOG_EVERY == 0 or self.step == self.total:
@@ -248,24 +238,3 @@ class Loop:
             return 0
         mine = torch.tensor([stop[0]], device=self.accelerator.device)
         return int(self.accelerator.gather(mine).max())
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The last of SIGINT and SIGTERM that came, or 0. A second one stops at once."""
-    seen = [0]
-
-    def remember(signum: int, frame: FrameType | None) -> None:
-        if seen[0]:
-            raise KeyboardInterrupt
-        seen[0] = signum
-
-    try:
-        before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: whoever owns that one handles signals
-        before = {}
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -40,7 +40,8 @@ class TokenizerTask:
     ) -> None:
         self.config, self.accelerator, self.learning_rate = config, accelerator, learning_rate
         self.scale = 1 / max(variance, 1e-12) if config.divide_by_variance else 1.0
-        self.tokenizer = tokenizer.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        tokenizer.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.tokenizer = tokenizer
         self.average = Average(self.tokenizer, config.optimiser.average) if config.optimiser.average else None
         optimiser = config.optimiser.build(self.tokenizer, learning_rate)
         self.model, self.optimiser = accelerator.prepare(self.tokenizer, optimiser)

@@ -1,0 +1,300 @@
+"""The command line: thin subcommands over the library.
+
+Errors that a user can mend go to stderr as one message with exit code 2; a signal that was heeded ends with 128 plus
+its number; anything else is our own mistake and keeps its traceback. Heavy imports stay inside the commands, so that
+`--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from brainvq import screen
+from brainvq.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Discrete codes for brain MR images: train a tokenizer on slices, measure it, use it.\n\n"
+    "Start with [bold]brainvq demo[/], which needs no data. Not a medical device.",
+)
+
+Data = Annotated[str, typer.Option("--data", "-d", help="Folder of slices, or 'cohort' for the embedded data set.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="Run folder of a trained model.")]
+Pattern = Annotated[
+    str | None,
+    typer.Option("--subject-pattern", help="Regular expression on file names; its one group is the subject."),
+]
+
+
+@app.command(epilog="Example: brainvq demo --out demo")
+def demo(
+    out: Out = Path("demo"),
+    steps: Annotated[int, typer.Option(min=1, help="Training steps; fewer are quicker and worse.")] = 600,
+    force: Annotated[bool, typer.Option("--force", help="Start anew where an earlier demo lies.")] = False,
+) -> None:
+    """Everything once, on embedded data: synthetic heads, a tokenizer, its measures, a report. About three minutes."""
+    from brainvq.demo import run_demo
+
+    result, page = run_demo(out, steps=steps, force=force)
+    _print_evaluation(result)
+    screen.out.print(f"\nreport: {page}\nmodel:  {out / 'tokenizer'}")
+
+
+@app.command(epilog="Example: brainvq cohort --subjects 40 --out heads")
+def cohort(
+    out: Out,
+    subjects: Annotated[int, typer.Option(help="How many heads.")] = 40,
+    slices: Annotated[int, typer.Option(help="Axial slices of each, 1 mm apart.")] = 32,
+    size: Annotated[int, typer.Option(help="Pixels a side; they cover 256 mm.")] = 256,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same heads.")] = 0,
+    lesions: Annotated[float, typer.Option(help="Share of subjects with white-matter lesions, 0 to 1.")] = 0.0,
+    force: Force = False,
+) -> None:
+    """Write the embedded synthetic data set as files: heads, tissue masks, subjects.csv."""
+    from brainvq.data.cohort import write_cohort
+
+    with screen.bar("heads") as progress:
+        folder = write_cohort(
+            out,
+            subjects=subjects,
+            slices=slices,
+            size=size,
+            seed=seed,
+            lesions=lesions,
+            force=force,
+            progress=progress,
+        )
+    screen.out.print(f"{subjects} heads of {slices} slices: {folder}")
+
+
+@app.command(epilog="Example: brainvq check scans --sheet sheet.png")
+def check(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder of slices, or 'cohort'.")],
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet to this PNG file.")] = None,
+    subject_pattern: Pattern = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """What is there, and all that is wrong, file by file; exit code 2 if training would fail."""
+    from brainvq import check as checks
+
+    _prepare(data)
+    with screen.bar("reading") as progress:
+        found = checks.check(data, subject_pattern=subject_pattern, progress=progress)
+    if sheet is not None:
+        checks.contact_sheet(data, sheet, subject_pattern=subject_pattern)
+    if as_json:
+        screen.out.print_json(json.dumps(found.to_json()))
+    else:
+        screen.out.print(checks.table(found))
+    if found.problems:
+        raise typer.Exit(2)
+
+
+@app.command()
+def presets() -> None:
+    """One line for each named experiment."""
+    from brainvq.presets import PRESETS, reason
+
+    for name in PRESETS:
+        screen.out.print(f"[bold]{name:16}[/] {escape(reason(name).splitlines()[0])}")
+
+
+@app.command(epilog="Example: brainvq describe keras_f8")
+def describe(
+    preset: Annotated[str, typer.Argument(help="A name from `brainvq presets`.")],
+    settings: Annotated[list[str] | None, typer.Option("--set", help="path=value, as for train.")] = None,
+    size: Annotated[int, typer.Option(help="Pixels a side of the images.")] = 256,
+    figure: Annotated[Path | None, typer.Option(help="Draw the diagram into this PNG or SVG file too.")] = None,
+) -> None:
+    """A preset's layers with shapes and parameters, its diagram, its settings and its reasons."""
+    from brainvq import describe as describes
+    from brainvq.config import override
+    from brainvq.presets import preset as find
+    from brainvq.presets import reason
+
+    experiment = override(find(preset), settings or [])
+    screen.out.print(escape(reason(preset)) + "\n")
+    for part in describes.describe(experiment, (size, size)):
+        screen.out.print(part)
+    if figure is not None:
+        describes.draw(experiment, (size, size), figure)
+        screen.out.print(f"diagram: {figure}")
+
+
+@app.command(epilog="Example: brainvq train keras_f8_ema --data oasis --out runs/ema --set train.epochs=10")
+def train(
+    preset: Annotated[str, typer.Argument(help="A name from `brainvq presets`.")],
+    data: Data,
+    out: Out,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="path=value, such as train.epochs=10; may be repeated.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint, if any.")] = False,
+    subject_pattern: Pattern = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log to OUT/tensorboard too.")] = False,
+) -> None:
+    """Train a preset on the train split of DATA, and validate on its validate split.
+
+    Stop it with Ctrl-C and go on with --resume: the result is the same. Several processes: torchrun or accelerate
+    launch, then -m brainvq train ...
+    """
+    from brainvq.config import override
+    from brainvq.presets import preset as find
+    from brainvq.training.experiment import resume_experiment
+    from brainvq.training.experiment import train as run_training
+    from brainvq.training.tensorboard import writer
+
+    if subject_pattern is not None:
+        settings = [*(settings or []), f"data.subject_pattern={json.dumps(subject_pattern)}"]
+    experiment = override(find(preset), settings or [])
+    experiment = resume_experiment(out, experiment) if resume else experiment
+    board = writer(out / "tensorboard") if tensorboard else None
+    _prepare(data)
+    with screen.training(preset) as show:
+
+        def watch(event: dict[str, Any]) -> None:
+            show(event)
+            if board is not None:
+                board(event)
+
+        run_training(experiment, data, out, resume=resume, command=_command(), watch=watch)
+    screen.out.print(f"model: {out}\nnext:  brainvq evaluate {out} --data {data}")
+
+
+@app.command(epilog="Example: brainvq evaluate runs/ema --data oasis --against runs/exact")
+def evaluate(
+    model: ModelFolder,
+    data: Data,
+    split: Annotated[str, typer.Option(help="train, validate or test.")] = "validate",
+    against: Annotated[Path | None, typer.Option(help="Another run, evaluated on the same split: differences.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Measure a model on a split: all measures with intervals over subjects, beside trivial baselines.
+
+    Written to MODEL/evaluation/SPLIT.json.
+    """
+    from brainvq import evaluate as evaluates
+    from brainvq.session import evaluate_run, stored_evaluation
+
+    _prepare(data)
+    other = stored_evaluation(against, split) if against is not None else None
+    with screen.bar("evaluating") as progress:
+        result = evaluate_run(model, data, split, progress=progress)
+    difference = evaluates.compare(result, other) if other is not None else None
+    if as_json:
+        screen.out.print_json(json.dumps({**result, "difference": difference} if difference else result))
+        return
+    _print_evaluation(result)
+    if difference is not None:
+        screen.out.print(evaluates.difference_table(difference))
+    screen.out.print(f"written: {model / 'evaluation' / f'{split}.json'}\nnext:    brainvq report {model}")
+
+
+@app.command(epilog="Example: brainvq reconstruct runs/ema scans/*.png --out copies")
+def reconstruct(
+    model: ModelFolder,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
+    out: Out,
+    force: Force = False,
+) -> None:
+    """Images through the codes and back: same names, same size, same grey values and dtype (JPEG becomes PNG)."""
+    from brainvq.session import reconstruct_files
+
+    with screen.bar("reconstructing") as progress:
+        paths = reconstruct_files(model, inputs, out, force=force, progress=progress)
+    screen.out.print(f"{len(paths)} images: {out}")
+
+
+@app.command(epilog="Example: brainvq encode runs/ema scans --out codes")
+def encode(
+    model: ModelFolder,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
+    out: Out,
+    force: Force = False,
+) -> None:
+    """Images to codes: one NAME.codes.npz each, readable with NumPy."""
+    from brainvq.session import encode_files
+
+    with screen.bar("encoding") as progress:
+        paths = encode_files(model, inputs, out, force=force, progress=progress)
+    screen.out.print(f"{len(paths)} files of codes: {out}")
+
+
+@app.command(epilog="Example: brainvq decode runs/ema codes --out images")
+def decode(
+    model: ModelFolder,
+    codes: Annotated[list[Path], typer.Argument(metavar="CODES...", help="Files of `brainvq encode`, or folders.")],
+    out: Out,
+    force: Force = False,
+) -> None:
+    """Codes back to images, by the model that encoded them."""
+    from brainvq.session import decode_files
+
+    with screen.bar("decoding") as progress:
+        paths = decode_files(model, codes, out, force=force, progress=progress)
+    screen.out.print(f"{len(paths)} images: {out}")
+
+
+@app.command(epilog="Example: brainvq report runs/ema")
+def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]) -> None:
+    """Write RUN/report.html: one page with curves, pictures, measures, provenance; it needs no network."""
+    from brainvq.report import write_report
+
+    screen.out.print(f"report: {write_report(run)}")
+
+
+def main() -> None:
+    """Run the command line, and turn what a user can mend into one message."""
+    from brainvq.training.interrupt import Interrupted
+
+    try:
+        app()
+    except InputError as error:
+        _fail(str(error), 2)
+    except Interrupted as stop:
+        _fail(str(stop), 128 + stop.signum)
+    except KeyboardInterrupt:
+        _fail("interrupted.", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except OSError as error:
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}.", 2)
+
+
+def _fail(message: str, code: int) -> None:
+    screen.err.print(f"[bold red]brainvq:[/] {escape(message)}")
+    sys.exit(code)
+
+
+def _prepare(data: str) -> None:
+    """Make the embedded data set with a bar, if it is asked for and not there yet."""
+    if data == "cohort":
+        from brainvq.data.cohort import cached_cohort
+
+        with screen.bar("embedded heads") as progress:
+            cached_cohort(progress=progress)
+
+
+def _print_evaluation(result: dict[str, Any]) -> None:
+    from brainvq.evaluate import table
+
+    screen.out.print(table(result))
+
+
+def _command() -> str:
+    """What was typed, for the record; a path is kept by its last part alone."""
+    words = [Path(word).name if "/" in word and "=" not in word else word for word in sys.argv[1:]]
+    return shlex.join(["brainvq", *words])

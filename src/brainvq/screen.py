@@ -1,0 +1,87 @@
+"""What long jobs show: a bar with rate, remaining time and the current measures, on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A callback (done, total) that moves a bar."""
+    with _progress() as progress:
+        task: TaskID | None = None
+
+        def move(done: int, total: int) -> None:
+            nonlocal task
+            task = progress.add_task(title, total=total, measures="") if task is None else task
+            progress.update(task, completed=done)
+
+        yield move
+
+
+@contextmanager
+def training(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A callback for the events of a training: bars for reading and for steps, a line for each validation."""
+    with _progress() as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def task(name: str, total: int) -> TaskID:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total, measures="")
+            return tasks[name]
+
+        def watch(event: dict[str, Any]) -> None:
+            if event["event"] == "read":
+                progress.update(task(f"reading {event['split']}", event["count"]), completed=event["done"])
+            elif event["event"] == "note":
+                err.print(f"[yellow]note:[/] {escape(event['message'])}")
+            elif event["event"] in ("train", "resume"):
+                progress.update(task(title, event["total"]), completed=event["step"], measures=_measures(event))
+            elif event["event"] == "validate":
+                err.print(f"step {event['step']}/{event['total']}: validate {_validation(event)}")
+
+        yield watch
+
+
+def _progress() -> Progress:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[measures]}"),
+    )
+    return Progress(*columns, console=err)
+
+
+def _measures(event: dict[str, Any]) -> str:
+    loss = f"loss {event['loss']:.4f}  " if "loss" in event else ""
+    return f"{loss}{event['images_per_second']:.1f} images/s"
+
+
+def _validation(event: dict[str, Any]) -> str:
+    return (
+        f"SSIM {event['ssim']:.4f}  reconstruction {event['reconstruction']:.4f}  "
+        f"live entries {event['live_entries']}  {event['images_per_second']:.1f} images/s"
+    )

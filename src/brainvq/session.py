@@ -1,0 +1,124 @@
+"""What the commands do with files and runs, callable from Python too: evaluate a run, and take files through a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from brainvq import run as runs
+from brainvq.data import scan as scans
+from brainvq.data.loader import open_cache
+from brainvq.data.sources import open_splits
+from brainvq.errors import InputError
+from brainvq.evaluate import evaluate, mean_image
+from brainvq.files import gather, outputs
+from brainvq.pipeline import Pipeline, load, load_encoded, save_encoded
+from brainvq.report import save_examples
+from brainvq.training.devices import keep_freed_memory
+
+Progress = Callable[[int, int], None]
+CODES = ".codes.npz"
+
+
+def evaluate_run(folder: Path, data: str, split: str, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Measure the model of a run on a split of `data`, store the result in the run, and return it.
+
+    The data are split as they were for training. The mean training image is a baseline where there is a train split.
+
+    Raises:
+        InputError: not a run, or no such split.
+    """
+    keep_freed_memory()
+    pipeline = load(folder)
+    experiment = pipeline.config["experiment"]
+    splits = open_splits(data, subject_pattern=experiment["data"]["subject_pattern"], seed=experiment["train"]["seed"])
+    if split not in splits:
+        raise InputError(f"{data} has no {split} split. It has: {', '.join(splits)}.")
+    source = splits[split]  # type: ignore[index]
+    multiple = (pipeline.spec.multiple[0], pipeline.spec.multiple[1])
+    cache = open_cache(source, multiple=multiple, device=pipeline.device)
+    mean = mean_image(open_cache(splits["train"])) if "train" in splits else None
+    result = evaluate(
+        pipeline, source, cache, split=split, model=_named(pipeline), train_mean=mean, progress=progress
+    )
+    (folder / "evaluation").mkdir(exist_ok=True)
+    runs.write_json(folder / "evaluation" / f"{split}.json", result)
+    save_examples(folder, pipeline, cache, result)
+    return result
+
+
+def stored_evaluation(folder: Path, split: str) -> dict[str, Any]:
+    """The evaluation that a run already has.
+
+    Raises:
+        InputError: not a run, or not evaluated on that split.
+    """
+    runs.read_config(folder)
+    path = folder / "evaluation" / f"{split}.json"
+    if not path.exists():
+        raise InputError(f"{folder} is not evaluated on {split}. First: brainvq evaluate {folder} --split {split} ...")
+    values: dict[str, Any] = json.loads(path.read_text())
+    return values
+
+
+def reconstruct_files(
+    model: Path, inputs: Sequence[Path], out: Path, *, force: bool = False, progress: Progress | None = None
+) -> list[Path]:
+    """Every image of `inputs` through the codes and back, into `out`; a JPEG becomes a PNG, for JPEG would lose more.
+
+    Raises:
+        InputError: an input cannot be read, or an output exists and `force` is not set.
+    """
+    pipeline = load(model)
+    found = gather(inputs, scans.SUFFIXES)
+    paths = outputs([_lossless(name) for _, name in found], out, force=force)
+    for done, ((source, name), path) in enumerate(zip(found, paths, strict=True), start=1):
+        scans.write(pipeline.reconstruct(scans.read(source, name=name.as_posix())), path)
+        _tell(progress, done, len(found))
+    return paths
+
+
+def encode_files(
+    model: Path, inputs: Sequence[Path], out: Path, *, force: bool = False, progress: Progress | None = None
+) -> list[Path]:
+    """Every image of `inputs` as a file of codes, `NAME.codes.npz`. Raises as `reconstruct_files`."""
+    pipeline = load(model)
+    found = gather(inputs, scans.SUFFIXES)
+    paths = outputs([name.with_name(name.name + CODES) for _, name in found], out, force=force)
+    for done, ((source, name), path) in enumerate(zip(found, paths, strict=True), start=1):
+        save_encoded(pipeline.encode(scans.read(source, name=name.as_posix())), path)
+        _tell(progress, done, len(found))
+    return paths
+
+
+def decode_files(
+    model: Path, inputs: Sequence[Path], out: Path, *, force: bool = False, progress: Progress | None = None
+) -> list[Path]:
+    """Every file of codes back to the image that it stands for. Raises as `reconstruct_files`."""
+    pipeline = load(model)
+    found = gather(inputs, (CODES,))
+    names = [_lossless(name.with_name(name.name.removesuffix(CODES))) for _, name in found]
+    paths = outputs(names, out, force=force)
+    for done, ((source, _), path) in enumerate(zip(found, paths, strict=True), start=1):
+        scans.write(pipeline.decode(load_encoded(source)), path)
+        _tell(progress, done, len(found))
+    return paths
+
+
+def _named(pipeline: Pipeline) -> dict[str, Any]:
+    config = pipeline.config
+    kept = ("preset", "version", "steps", "images_seen", "wall_time_s", "parameters", "hardware", "seed")
+    return {**{name: config[name] for name in kept}, "weights_sha256": pipeline.weights_sha256}
+
+
+def _lossless(name: Path) -> Path:
+    if name.suffix.lower() in (".jpg", ".jpeg"):
+        return name.with_suffix(".png")
+    return name if name.suffix.lower() in scans.SUFFIXES else name.with_name(name.name + ".png")
+
+
+def _tell(progress: Progress | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress(done, total)

@@ -1,0 +1,37 @@
+"""SIGINT and SIGTERM during a training: finish the step, write a checkpoint, then stop."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted(Exception):
+    """Asked to stop by the signal `signum`; a checkpoint was written."""
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f"stopped at step {step}; a checkpoint is written. Continue with --resume.")
+        self.signum = signum
+
+
+@contextmanager
+def listening() -> Iterator[list[int]]:
+    """A list whose one element is the last signal that came, or 0. A second one stops at once."""
+    seen = [0]
+
+    def remember(signum: int, frame: FrameType | None) -> None:
+        if seen[0]:
+            raise KeyboardInterrupt
+        seen[0] = signum
+
+    try:
+        before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: whoever owns that one handles signals
+        before = {}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
