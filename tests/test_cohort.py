@@ -187,7 +187,7 @@ def test_two_processes_share_one_cached_cohort(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    outputs = [process.communicate(timeout=120)[0].strip() for process in both]
+    outputs = [process.communicate(timeout=250)[0].strip() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert outputs[0] == outputs[1]
     assert list((tmp_path / "cohort").iterdir()) == [Path(outputs[0])], "one folder and no temporary one"
