@@ -33,16 +33,14 @@ def evaluate_run(folder: Path, data: str, split: str, *, progress: Progress | No
     keep_freed_memory()
     pipeline = load(folder)
     experiment = pipeline.config["experiment"]
-    splits = open_splits(data, subject_pattern=experiment["data"]["subject_pattern"], seed=experiment["train"]["seed"])
+    splits = open_splits(data, subject_pattern=experiment["data"]["subject_pattern"])
     if split not in splits:
         raise InputError(f"{data} has no {split} split. It has: {', '.join(splits)}.")
     source = splits[split]  # type: ignore[index]
     multiple = (pipeline.spec.multiple[0], pipeline.spec.multiple[1])
     cache = open_cache(source, multiple=multiple, device=pipeline.device)
     mean = mean_image(open_cache(splits["train"])) if "train" in splits else None
-    result = evaluate(
-        pipeline, source, cache, split=split, model=_named(pipeline), train_mean=mean, progress=progress
-    )
+    result = evaluate(pipeline, source, cache, split=split, model=_named(pipeline), train_mean=mean, progress=progress)
     (folder / "evaluation").mkdir(exist_ok=True)
     runs.write_json(folder / "evaluation" / f"{split}.json", result)
     save_examples(folder, pipeline, cache, result)

@@ -136,7 +136,7 @@ def resume_experiment(out: Path, experiment: Experiment) -> Experiment:
 def _open_data(
     data: str | Path, experiment: Experiment, multiple: tuple[int, ...], device: torch.device, watch: Watch
 ) -> dict[str, Cache]:
-    splits = open_splits(data, subject_pattern=experiment.data.subject_pattern, seed=experiment.train.seed)
+    splits = open_splits(data, subject_pattern=experiment.data.subject_pattern)
     caches: dict[str, Cache] = {}
     names: tuple[Split, ...] = ("train", "validate")
     for split in names:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
 from brainvq.config import Config
 
 Module = TypeVar("Module", bound=nn.Module)
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimiserConfig(Config):
@@ -31,13 +33,13 @@ class OptimiserConfig(Config):
     """
 
     name: Literal["adam", "adamw"] = "adam"
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    epsilon: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    warmup: int = 0
-    clip: float | None = None
-    average: float = 0.0
+    warmup: NonNegativeInt = 0
+    clip: PositiveFloat | None = None
+    average: Decay = 0.0
 
     def build(self, module: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
         kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
@@ -81,8 +83,12 @@ def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def load_optimiser_state(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """The inverse of `optimiser_state`; the settings stay the optimiser's own."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     states: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
+        like = parameters[int(index)]
+        if value.shape == like.shape:  # fused kernels take parameter and state to lie alike in memory
+            value = torch.empty_like(like, dtype=value.dtype).copy_(value)
         states.setdefault(int(index), {})[name] = value
     optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
