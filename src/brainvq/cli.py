@@ -185,20 +185,21 @@ def evaluate(
 
     Written to MODEL/evaluation/SPLIT.json.
     """
-    from brainvq import evaluate as evaluates
+    from brainvq.evaluate import compare
     from brainvq.session import evaluate_run, stored_evaluation
+    from brainvq.tables import difference_table
 
     _prepare(data)
     other = stored_evaluation(against, split) if against is not None else None
     with screen.bar("evaluating") as progress:
         result = evaluate_run(model, data, split, progress=progress)
-    difference = evaluates.compare(result, other) if other is not None else None
+    difference = compare(result, other) if other is not None else None
     if as_json:
         screen.out.print_json(json.dumps({**result, "difference": difference} if difference else result))
         return
     _print_evaluation(result)
     if difference is not None:
-        screen.out.print(evaluates.difference_table(difference))
+        screen.out.print(difference_table(difference))
     screen.out.print(f"written: {model / 'evaluation' / f'{split}.json'}\nnext:    brainvq report {model}")
 
 
@@ -289,7 +290,7 @@ def _prepare(data: str) -> None:
 
 
 def _print_evaluation(result: dict[str, Any]) -> None:
-    from brainvq.evaluate import table
+    from brainvq.tables import table
 
     screen.out.print(table(result))
 

@@ -34,7 +34,7 @@ def run_demo(out: Path, *, steps: int, force: bool = False) -> tuple[dict[str, A
         runs.read_config(run)
         shutil.rmtree(run)
     with screen.bar("embedded heads") as progress:
-        data = cached_cohort(**COHORT, progress=progress)  # type: ignore[arg-type]
+        data = cached_cohort(**COHORT, progress=progress)
     with screen.training("training") as watch:
         train(override(preset("demo"), [f"train.steps={steps}"]), data, run, command="brainvq demo", watch=watch)
     with screen.bar("evaluating") as progress:

@@ -1,4 +1,4 @@
-"""What the commands do with files and runs, callable from Python too: evaluate a run, and take files through a model."""
+"""What the commands do with files and runs, callable from Python too: evaluate a run, take files through a model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def evaluate_run(folder: Path, data: str, split: str, *, progress: Progress | No
     splits = open_splits(data, subject_pattern=experiment["data"]["subject_pattern"])
     if split not in splits:
         raise InputError(f"{data} has no {split} split. It has: {', '.join(splits)}.")
-    source = splits[split]  # type: ignore[index]
+    source = splits[split]
     multiple = (pipeline.spec.multiple[0], pipeline.spec.multiple[1])
     cache = open_cache(source, multiple=multiple, device=pipeline.device)
     mean = mean_image(open_cache(splits["train"])) if "train" in splits else None

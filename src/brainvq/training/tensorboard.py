@@ -19,13 +19,13 @@ def writer(folder: Path) -> Callable[[dict[str, Any]], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise InputError("TensorBoard is not installed. Run: pip install 'brainvq[tensorboard]'.") from error
-    board = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    board = SummaryWriter(str(folder))
 
     def watch(event: dict[str, Any]) -> None:
         if event["event"] in ("train", "validate"):
             for name, value in event.items():
                 if isinstance(value, int | float) and name not in ("step", "total"):
-                    board.add_scalar(f"{event['event']}/{name}", value, event["step"])  # type: ignore[no-untyped-call]
-            board.flush()  # type: ignore[no-untyped-call]
+                    board.add_scalar(f"{event['event']}/{name}", value, event["step"])
+            board.flush()
 
     return watch

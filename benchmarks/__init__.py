@@ -1,0 +1,1 @@
+"""Measurements behind the README's tables; each writes a JSON under results/."""
