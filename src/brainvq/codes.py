@@ -60,17 +60,23 @@ class CodeSpec:
 
     def bits(self, size: Sequence[int]) -> int:
         """Bits of one image of `size` pixels when every code has a fixed length."""
-        lengths = [max(1, math.ceil(math.log2(n))) for n in self.entries]
+        lengths = [max(1, (n - 1).bit_length()) for n in self.entries]
         return sum(math.prod(grid) * bits for grid, bits in zip(self.grids(size), lengths, strict=True))
 
     def check(self, codes: Codes, size: Sequence[int] | None = None) -> None:
         """Refuse codes that this spec could not have made.
 
         Raises:
-            InputError: levels, grids, or entries out of range; both sides are named.
+            InputError: levels, types, grids, or entries out of range; both sides are named.
         """
         if len(codes) != len(self.entries):
             raise InputError(f"got {len(codes)} levels of codes; this tokenizer has {len(self.entries)}.")
+        for level, code in enumerate(codes):
+            if code.dtype != torch.int64 or code.ndim != 1 + self.axes or len(code) != len(codes[0]):
+                raise InputError(
+                    f"codes[{level}] is {code.dtype} of shape {tuple(code.shape)}; expected torch.int64 of shape "
+                    f"({len(codes[0]) if codes[0].ndim else 'B'}, *grid), with {self.axes} axes in the grid."
+                )
         size = tuple(n * s for n, s in zip(codes[0].shape[1:], self.strides[0], strict=True)) if size is None else size
         for level, (grid, entries, code) in enumerate(zip(self.grids(size), self.entries, codes, strict=True)):
             if tuple(code.shape[1:]) != grid:
@@ -86,9 +92,18 @@ class CodeSpec:
         return torch.cat([code.flatten(1) for code in codes], dim=1)
 
     def unflatten(self, flat: Tensor, size: Sequence[int]) -> Codes:
-        """The inverse of `flatten` for images of `size` pixels."""
+        """The inverse of `flatten` for images of `size` pixels.
+
+        Raises:
+            InputError: the number of codes is not that of such an image.
+        """
         grids = self.grids(size)
-        parts = torch.split(flat, [math.prod(grid) for grid in grids], dim=1)
+        lengths = [math.prod(grid) for grid in grids]
+        if flat.shape[1] != sum(lengths):
+            raise InputError(
+                f"got {flat.shape[1]} codes an image; an image of {_shape(size)} pixels has {sum(lengths)}."
+            )
+        parts = torch.split(flat, lengths, dim=1)
         return tuple(part.reshape(-1, *grid) for part, grid in zip(parts, grids, strict=True))
 
     def to_json(self) -> dict[str, Any]:

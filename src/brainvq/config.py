@@ -23,9 +23,9 @@ FOLDERS = ("networks", "quantizers", "tokenizers", "training")
 
 
 class Config(BaseModel):
-    """Immutable, and strict: no unknown keys, no silent conversion of types."""
+    """Immutable, and strict: no unknown keys, no silent conversion of types, no NaN or infinity."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class PartConfig(Config):
@@ -38,7 +38,7 @@ def kinds(folder: str) -> list[str]:
     """All parts of a folder, by file name: `kinds("quantizers")` -> ["quantizers.vq", ...]."""
     files = sorted((Path(__file__).parent / folder).glob("*.py"))
     modules = [f"{folder}.{file.stem}" for file in files if file.stem not in ("__init__", "base")]
-    return [kind for kind in modules if hasattr(_module(kind), "Config")]
+    return [kind for kind in modules if _own_config(kind)]
 
 
 def part_config(kind: str) -> type[PartConfig]:
@@ -51,26 +51,35 @@ def part_config(kind: str) -> type[PartConfig]:
     if not re.fullmatch(r"[a-z]\w*\.[a-z]\w*", kind) or folder not in FOLDERS or kind not in kinds(folder):
         known = [name for name in FOLDERS for name in kinds(name)]
         raise InputError(f"unknown part {kind!r}{_nearest(kind, known)}. Parts: {', '.join(known)}.")
-    found: type[PartConfig] = _module(kind).Config
+    found = _own_config(kind)
+    assert found is not None
     return found
 
 
-def _module(kind: str) -> Any:
-    return importlib.import_module(f"brainvq.{kind}")
+def _own_config(kind: str) -> type[PartConfig] | None:
+    """The `Config` that the file itself defines; one that it merely imports makes no part of it."""
+    module = importlib.import_module(f"brainvq.{kind}")
+    found = getattr(module, "Config", None)
+    own = isinstance(found, type) and issubclass(found, PartConfig) and found.__module__ == module.__name__
+    return found if own else None
 
 
 def _resolve(value: Any) -> Any:
     if isinstance(value, dict):
-        if "kind" not in value:
+        if not isinstance(value.get("kind"), str):
             raise ValueError('a part needs a "kind", such as "quantizers.vq"')
         return part_config(value["kind"]).model_validate_json(json.dumps(value))
     return value
 
 
-Part = Annotated[SerializeAsAny[PartConfig], pydantic.BeforeValidator(_resolve)]
-"""A field that holds the configuration of any part; in JSON its `kind` says which."""
-
+P = TypeVar("P", bound=PartConfig)
 C = TypeVar("C", bound=Config)
+
+PartOf = Annotated[SerializeAsAny[P], pydantic.BeforeValidator(_resolve)]
+"""A field that holds the configuration of any part derived from P; in JSON its `kind` says which."""
+
+Part = PartOf[PartConfig]
+"""Of any part at all."""
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -136,7 +145,10 @@ def _explain(error: pydantic.ValidationError) -> str:
     lines = []
     for problem in error.errors():
         path = ".".join(str(part) for part in problem["loc"]) or "configuration"
-        lines.append(f"{path}: {problem['msg']}, got {problem['input']!r}")
+        said, given = problem["msg"].removeprefix("Value error, ").removesuffix("."), problem["input"]
+        if isinstance(given, PartConfig):
+            said, given = "another sort of part belongs here", given.kind
+        lines.append(f"{path}: {said}, got {given!r}")
     return "the configuration does not fit. " + "; ".join(lines) + "."
 
 

@@ -13,9 +13,10 @@ its kernels mirrored. `tests/test_keras_conv.py` holds it against the definition
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,8 +27,8 @@ class Config(NetworkConfig):
     """Widths of the strided convolutions, and the channels `dim` of the latent grid."""
 
     kind: Literal["networks.keras_conv"] = "networks.keras_conv"
-    widths: tuple[int, ...] = (32, 64, 128)
-    dim: int = 30
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (32, 64, 128)
+    dim: PositiveInt = 30
 
     def build(self) -> Autoencoder:
         return Autoencoder(Encoder(self), Decoder(self), self.dim, (2 ** len(self.widths),) * 2)
@@ -99,7 +100,8 @@ class _TransposedConvolution(torch.autograd.Function):
         _, to_weight, _ = torch.ops.aten.convolution_backward(
             z, gradient, weight, None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False]
         )
-        return to_z, to_weight, gradient.sum((0, 2, 3), dtype=torch.float32).to(gradient.dtype)
+        to_bias = gradient.sum((0, 2, 3), dtype=torch.promote_types(gradient.dtype, torch.float32))
+        return to_z, to_weight, to_bias.to(gradient.dtype)
 
 
 def mirror(x: Tensor) -> Tensor:

@@ -5,26 +5,32 @@ averages: appendix A.1). Where we differ:
 
 - Moving averages start at one batch's worth of use for every entry, with the entry itself as mean. Started at zero, as
   often done, the first update divides by nearly nothing.
-- The first batch may set the codebook (a few rounds of k-means), instead of random numbers.
+- The first batch may set the codebook (a few rounds of k-means), instead of random numbers. Much of a brain slice is
+  black and looks alike to the encoder, so many centres drawn at random coincide: those left without a vector are moved.
 - An entry that has fallen out of use is moved to a vector of the batch that is badly served, drawn in proportion to its
-  squared distance, and its averages start anew, or the next update would put it back.
+  squared distance, and its averages start anew, or the next update would put it back. Without revival it stays where it
+  is: the quotient of two averages that decay to nothing would pull it to zero.
 - Every decision is a function of the global batch and of the number of updates, so that several processes agree
   without talking about it and a resumed run repeats itself.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.distributed as dist
 from einops import rearrange
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainvq.codes import Codes
 from brainvq.quantizers.base import Quantized, Quantizer, QuantizerConfig
 from brainvq.quantizers.search import nearest
+
+ROUNDS = 10
+NOTHING = 1e-20  # use below which an average tells no more
 
 
 class Config(QuantizerConfig):
@@ -40,12 +46,12 @@ class Config(QuantizerConfig):
     """
 
     kind: Literal["quantizers.vq"] = "quantizers.vq"
-    entries: int = 512
+    entries: PositiveInt = 512
     codebook: Literal["gradient", "ema"] = "ema"
-    commitment: float = 0.25
-    initial_range: float | None = None
-    decay: float = 0.99
-    revive_below: float = 0.05
+    commitment: NonNegativeFloat = 0.25
+    initial_range: PositiveFloat | None = None
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    revive_below: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
     def build(self, dim: int) -> VectorQuantizer:
         return VectorQuantizer(self, dim)
@@ -89,7 +95,7 @@ class VectorQuantizer(Quantizer):
                 losses["codebook"] = F.mse_loss(z_q, z.detach())
             if self.training:
                 self._update(_rows(z.detach()), codes.flatten())
-            return Quantized(z + (z_q - z).detach(), (codes,), losses)
+            return Quantized(z_q.detach() + (z - z.detach()), (codes,), losses)  # to the bit what decode gives
 
     def _search(self, z: Tensor) -> Tensor:
         return nearest(_rows(z), self.codebook).reshape(z.shape[0], *z.shape[2:])
@@ -103,31 +109,34 @@ class VectorQuantizer(Quantizer):
         if self.config.codebook == "ema":
             sums = torch.zeros_like(self.sums).index_add_(0, codes, vectors)
             self.sums.lerp_(_total(sums), 1 - self.config.decay)
-            self.codebook.copy_(self.sums / self.usage.clamp_min(1e-12)[:, None])
+            usage = self.usage[:, None]
+            self.codebook.copy_(torch.where(usage > NOTHING, self.sums / usage.clamp_min(NOTHING), self.codebook))
         if self.config.revive_below:
             self._revive(vectors)
 
     def _revive(self, vectors: Tensor) -> None:
         fair = self.usage.mean()
         dead = (self.usage < self.config.revive_below * fair).nonzero().flatten()
-        if not len(dead):
-            return
-        candidates = self._candidates(vectors)
-        errors = (candidates - self.codebook[nearest(candidates, self.codebook)]).square().sum(1)
-        chosen = torch.multinomial(errors.cpu() + 1e-12, len(dead), replacement=True, generator=self._generator())
-        self._place(dead, candidates[chosen.to(candidates.device)], fair)
+        if len(dead):
+            generator = self._generator()
+            candidates = self._candidates(vectors, generator)
+            served = self.codebook[nearest(candidates, self.codebook)]
+            self._place(dead, _badly_served(candidates, served, len(dead), generator), fair)
 
     def _start(self, vectors: Tensor) -> None:
         """A few rounds of k-means over vectors of the first batch."""
-        candidates = self._candidates(vectors)
-        pick = torch.randperm(len(candidates), generator=self._generator())
+        generator = self._generator()
+        candidates = self._candidates(vectors, generator)
+        pick = torch.randperm(len(candidates), generator=generator)
         pick = pick.repeat(-(-len(self.usage) // len(pick)))[: len(self.usage)]
         centres = candidates[pick.to(candidates.device)]
-        for _ in range(10):
+        for _ in range(ROUNDS):
             codes = nearest(candidates, centres)
-            counts = torch.bincount(codes, minlength=len(centres))[:, None]
-            means = torch.zeros_like(centres).index_add_(0, codes, candidates) / counts.clamp_min(1)
-            centres = torch.where(counts > 0, means, centres)
+            counts = torch.bincount(codes, minlength=len(centres))
+            centres = torch.zeros_like(centres).index_add_(0, codes, candidates) / counts.clamp_min(1)[:, None]
+            empty = (counts == 0).nonzero().flatten()
+            if len(empty):
+                centres[empty] = _badly_served(candidates, centres[codes], len(empty), generator)
         fair = torch.tensor(len(vectors) * _processes() / len(self.usage), device=vectors.device)
         self._place(torch.arange(len(self.usage), device=vectors.device), centres, fair)
 
@@ -139,11 +148,11 @@ class VectorQuantizer(Quantizer):
         if self.config.codebook == "ema":
             self.sums[entries] = vectors * usage
 
-    def _candidates(self, vectors: Tensor) -> Tensor:
+    def _candidates(self, vectors: Tensor, generator: torch.Generator) -> Tensor:
         """The same random vectors of the global batch in every process."""
         total = len(vectors) * _processes()
         wanted = min(total, max(4096, 4 * len(self.usage)))
-        chosen = torch.randperm(total, generator=self._generator())[:wanted].to(vectors.device)
+        chosen = torch.randperm(total, generator=generator)[:wanted].to(vectors.device)
         mine = chosen // len(vectors) == _rank()
         gathered = vectors.new_zeros(wanted, vectors.shape[1])
         gathered[mine] = vectors[chosen[mine] % len(vectors)]
@@ -151,6 +160,16 @@ class VectorQuantizer(Quantizer):
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(int(self.updates))
+
+
+def _badly_served(vectors: Tensor, served: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` of `vectors` (N, D), drawn in proportion to the squared distance from what serves them now, (N, D).
+
+    Each is drawn once while they last.
+    """
+    errors = (vectors - served).square().sum(1).nan_to_num(posinf=0.0).cpu()  # a non-finite loss is reported elsewhere
+    chosen = torch.multinomial(errors + 1e-12, count, replacement=count > len(vectors), generator=generator)
+    return vectors[chosen.to(vectors.device)]
 
 
 def _rows(z: Tensor) -> Tensor:

@@ -25,6 +25,11 @@ class Tokenizer(nn.Module):
     spec: CodeSpec
 
     def encode(self, x: Tensor) -> Codes:
+        """Changes nothing, in training mode neither.
+
+        Raises:
+            InputError: the size is not a multiple of the strides.
+        """
         raise NotImplementedError
 
     def decode(self, codes: Codes) -> Tensor:

@@ -10,9 +10,9 @@ from typing import Literal
 from torch import Tensor
 
 from brainvq.codes import Codes, CodeSpec
-from brainvq.config import Part
-from brainvq.networks.base import Autoencoder
-from brainvq.quantizers.base import Quantizer
+from brainvq.config import PartOf
+from brainvq.networks.base import Autoencoder, NetworkConfig
+from brainvq.quantizers.base import Quantizer, QuantizerConfig
 from brainvq.tokenizers.base import Reconstruction, Tokenizer, TokenizerConfig
 
 
@@ -20,13 +20,12 @@ class Config(TokenizerConfig):
     """A network and a quantizer for the vectors that its encoder makes."""
 
     kind: Literal["tokenizers.vqvae"] = "tokenizers.vqvae"
-    network: Part
-    quantizer: Part
+    network: PartOf[NetworkConfig]
+    quantizer: PartOf[QuantizerConfig]
 
     def build(self) -> VQVAE:
-        network: Autoencoder = self.network.build()  # type: ignore[attr-defined]
-        quantizer: Quantizer = self.quantizer.build(network.dim)  # type: ignore[attr-defined]
-        return VQVAE(network, quantizer)
+        network = self.network.build()
+        return VQVAE(network, self.quantizer.build(network.dim))
 
 
 class VQVAE(Tokenizer):
@@ -36,12 +35,18 @@ class VQVAE(Tokenizer):
         self.spec = CodeSpec(quantizer.entries, (network.stride,) * len(quantizer.entries))
 
     def encode(self, x: Tensor) -> Codes:
-        return self.quantizer.encode(self.encoder(x))
+        return self.quantizer.encode(self._latent(x))
 
     def decode(self, codes: Codes) -> Tensor:
         x_hat: Tensor = self.decoder(self.quantizer.decode(codes))
         return x_hat
 
     def forward(self, x: Tensor) -> Reconstruction:
-        quantized = self.quantizer(self.encoder(x))
+        quantized = self.quantizer(self._latent(x))
         return Reconstruction(self.decoder(quantized.z_q).float(), quantized.codes, quantized.losses)
+
+    def _latent(self, x: Tensor) -> Tensor:
+        """x (B, 1, *S) -> z (B, D, *grid), of a size that comes back out of the decoder as it went in."""
+        self.spec.grids(x.shape[2:])
+        z: Tensor = self.encoder(x)
+        return z
