@@ -1,4 +1,4 @@
-"""The laws of the training loop: exact resume, atomic checkpoints, honest failures, one result for any process count."""
+"""The laws of the training loop: exact resume, atomic checkpoints, honest failures, any number of processes alike."""
 
 import json
 import os
