@@ -67,18 +67,20 @@ def evaluate(
     if not total:
         raise InputError(f"the {split} split of {source.root} holds no images; there is nothing to measure")
     counter = code_usage.UsageCounter(pipeline.spec)
-    gathered: dict[str, list[Columns]] = {}
+    found: dict[str, Columns] = {}
     for start in range(0, total, batch):
         indices = range(start, min(start + batch, total))
         padded = cache.batch(indices)
         x_hat, codes = pipeline.reconstruct_batch(padded)
         counter.add(codes, [cache.subjects[i] for i in indices])
         for name, columns in _measure(padded, x_hat, indices, source, cache, train_mean).items():
-            gathered.setdefault(name, []).append(columns)
+            # into arrays made once: small ones kept from every batch would scatter over, and so tie up, gigabytes
+            whole = found.setdefault(name, {measure: np.full(total, np.nan) for measure in MEASURES})
+            for measure, column in columns.items():
+                whole[measure][start : indices.stop] = column
         if progress is not None:
             progress(indices.stop, total)
-    joined = {name: _join(parts) for name, parts in gathered.items()}
-    found = joined.pop("model")
+    measured = found.pop("model")
     return {
         "format": FORMAT,
         "split": split,
@@ -90,10 +92,10 @@ def evaluate(
             "size": list(cache.images.shape[1:]),
         },
         "model": dict(model or {}),
-        "measures": summary(found, cache.subjects),
+        "measures": summary(measured, cache.subjects),
         "usage": counter.usage(cache.size, pixels=math.prod(cache.images.shape[1:])).to_json(),
-        "baselines": {name: summary(columns, cache.subjects) for name, columns in joined.items()},
-        "per_subject": _per_subject(found, cache.subjects),
+        "baselines": {name: summary(columns, cache.subjects) for name, columns in found.items()},
+        "per_subject": _per_subject(measured, cache.subjects),
         "definitions": {name: measure.definition for name, measure in MEASURES.items()} | code_usage.DEFINITIONS,
         "wall_time_s": round(time.perf_counter() - started, 2),
         "threads": torch.get_num_threads(),
@@ -187,10 +189,6 @@ def _brain_masks(source: Source, indices: range, shape: tuple[int, ...]) -> NDAr
         if mask is not None and mask.shape != shape[1:]:
             raise InputError(f"the tissue mask of image {index} has shape {mask.shape}; its image has {shape[1:]}")
     return np.stack([np.zeros(shape[1:], bool) if mask is None else mask > 0 for mask in masks])
-
-
-def _join(parts: Sequence[Columns]) -> Columns:
-    return {name: np.concatenate([part[name] for part in parts]) for name in MEASURES}
 
 
 def _per_subject(columns: Columns, subjects: Sequence[str]) -> dict[str, dict[str, Any]]:
