@@ -90,15 +90,16 @@ def check(
     from brainvq import check as checks
 
     _prepare(data)
-    with screen.bar("reading") as progress:
-        found = checks.check(data, subject_pattern=subject_pattern, progress=progress)
     if sheet is not None:
         checks.contact_sheet(data, sheet, subject_pattern=subject_pattern)
+        screen.err.print(f"contact sheet: {sheet}")
+    with screen.bar("reading") as progress:
+        found = checks.check(data, subject_pattern=subject_pattern, progress=progress)
     if as_json:
         screen.out.print_json(json.dumps(found.to_json()))
     else:
         screen.out.print(checks.table(found))
-    if found.problems:
+    if found.fatal:
         raise typer.Exit(2)
 
 
