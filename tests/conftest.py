@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+torch.set_num_threads(1)  # tests are small; several threads would only wait for each other
 
 
 @pytest.fixture(scope="session")

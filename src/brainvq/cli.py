@@ -41,7 +41,7 @@ Pattern = Annotated[
 @app.command(epilog="Example: brainvq demo --out demo")
 def demo(
     out: Out = Path("demo"),
-    steps: Annotated[int, typer.Option(min=1, help="Training steps; fewer are quicker and worse.")] = 600,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps; fewer are quicker and worse.")] = 800,
     force: Annotated[bool, typer.Option("--force", help="Start anew where an earlier demo lies.")] = False,
 ) -> None:
     """Everything once, on embedded data: synthetic heads, a tokenizer, its measures, a report. About three minutes."""

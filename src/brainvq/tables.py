@@ -3,20 +3,28 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from brainvq.metrics.definitions import MEASURES
 
 BASELINES = {"black": "all black", "mean_train_image": "mean train image", "previous_slice": "previous slice"}
+HEADINGS = {"black": "black", "mean_train_image": "mean image", "previous_slice": "previous"}
 
 
 def table(result: Mapping[str, Any]) -> Table:
     """The measures beside the baselines, for the screen."""
     data = result["data"]
     title = f"{data['name']}, {result['split']}: {data['images']:,} images of {data['subjects']} subjects"
-    shown = Table(title=title, caption="95 % intervals by bootstrap over subjects", title_justify="left")
-    for name, label in (("", "measure"), ("", "model"), *((b, BASELINES[b]) for b in result["baselines"])):
-        shown.add_column(label, justify="right" if name or label == "model" else "left")
+    caption = (
+        "[...]: 95 % interval by bootstrap over subjects. Beside the model: a black\n"
+        "image, the mean train image, the previous slice of the same subject."
+    )
+    left = {"title_justify": "left", "caption_justify": "left"}
+    shown = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), **left)  # type: ignore[arg-type]
+    shown.add_column("measure", no_wrap=True)
+    for label in ("model", *(HEADINGS[name] for name in result["baselines"])):
+        shown.add_column(label, justify="right", no_wrap=True)
     for row in rows(result):
         shown.add_row(*row)
     return shown

@@ -225,7 +225,7 @@ def cached_cohort(
 ) -> Path:
     """The folder of that cohort in the cache, made on first use; of two processes at once the first to finish wins."""
     request = _Request(subjects, slices, size, seed, lesions)
-    target = cache_folder() / "cohort" / request.key
+    target = cache_folder() / "cohorts" / request.key / "cohort"  # data are named by their folder
     if (target / "cohort.json").is_file():
         return target
     with _beside(target) as folder:

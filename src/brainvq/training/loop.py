@@ -173,6 +173,7 @@ class Loop:
             )
 
     def _validate(self) -> None:
+        self._report()  # names the term that is not finite before a measure stumbles over it
         measures = self.task.validate(self.validation())
         score = measures.pop("score")
         self._emit("validate", measures)
