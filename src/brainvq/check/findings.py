@@ -80,7 +80,12 @@ def table(findings: Findings) -> RenderableType:
 
 
 def _there(findings: Findings) -> Table:
-    shown = Table(title=escape(f"{findings.data}: {findings.layout}"), title_justify="left", box=box.SIMPLE_HEAD)
+    shown = Table(
+        title=escape(f"{findings.data}: {findings.layout}"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     shown.add_column("split")
     for label in ("subjects", "images", "slices a subject", "pixels", "type", "values"):
         shown.add_column(label, justify="right")
@@ -123,7 +128,7 @@ def _problems(findings: Findings) -> Text:
         remedies = {problem.remedy for problem in of_kind}
         once = of_kind[0].remedy if len(remedies) == 1 < len(of_kind) else ""
         heading = f"{'warning' if mild else 'problem'}: {kind} ({len(of_kind):,})"
-        shown.append(heading, "yellow" if mild else "bold red").append(f"  {once}\n")
+        shown.append(heading, "yellow" if mild else "bold red").append(f"  {once}\n" if once else "\n")
         for problem in of_kind[:SHOWN]:
             remedy = "" if once else f" {problem.remedy}"
             shown.append(f"  {problem.file}", "bold").append(f": {problem.reason}.{remedy}\n")

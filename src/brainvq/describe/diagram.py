@@ -60,7 +60,7 @@ def draw(experiment: Experiment, size: tuple[int, int], path: Path) -> None:
     kind = path.suffix.lower()[1:]
     dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     with matplotlib.rc_context({"svg.hashsalt": "brainvq"}), atomic(path) as file:
-        figure.savefig(file, format=kind, dpi=200, metadata=dated)
+        figure.savefig(file, format=kind, dpi=300, metadata=dated)
 
 
 def _figure(found: Outline) -> Figure:
