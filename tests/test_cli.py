@@ -256,8 +256,8 @@ def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(slices_folder, cache, tmp
 
 
 def test_help_is_there_for_every_command_without_loading_torch():
-    code = "import sys; sys.argv = ['brainvq', '--help']; from brainvq.cli import main\\n"
-    code += "try: main()\\nexcept SystemExit: pass\\n"
+    code = "import sys; sys.argv = ['brainvq', '--help']; from brainvq.cli import main\n"
+    code += "try: main()\nexcept SystemExit: pass\n"
     code += "assert 'torch' not in sys.modules, 'torch was loaded'"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
