@@ -65,10 +65,22 @@ def whole(slices_folder, cache, tmp_path) -> Path:
     return train(small(), slices_folder, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("name", ["keras_f8", "keras_f8_ema"])
-def test_stopped_at_any_step_and_resumed_is_bit_equal(name, slices_folder, cache, tmp_path, monkeypatch):
-    whole = train(small(name=name), slices_folder, tmp_path / "whole")
-    for stop in (1, 3, 5, 8):
+@pytest.mark.parametrize(
+    ("name", "precision", "threads", "stops"),
+    [
+        ("keras_f8", "fp32", 1, (1, 3, 5, 8)),
+        ("keras_f8_ema", "fp32", 1, (1, 3, 5, 8)),
+        ("keras_f8", "bf16", 2, (5,)),
+        ("keras_f8_ema", "bf16", 2, (5,)),
+    ],
+)
+def test_stopped_at_any_step_and_resumed_is_bit_equal(
+    name, precision, threads, stops, slices_folder, cache, tmp_path, monkeypatch
+):
+    torch.set_num_threads(threads)
+    experiment = small(f"train.precision={precision}", name=name)
+    whole = train(experiment, slices_folder, tmp_path / "whole")
+    for stop in stops:
         run, step = tmp_path / f"stopped-{stop}", TokenizerTask.step
 
         def killed(self, x, number, total, stop=stop, step=step):
@@ -79,8 +91,8 @@ def test_stopped_at_any_step_and_resumed_is_bit_equal(name, slices_folder, cache
         with monkeypatch.context() as patch:
             patch.setattr(TokenizerTask, "step", killed)
             with pytest.raises(Killed):
-                train(small(name=name), slices_folder, run)
-        train(small(name=name), slices_folder, run, resume=True)
+                train(experiment, slices_folder, run)
+        train(experiment, slices_folder, run, resume=True)
         assert weights(run) == weights(whole), stop
         assert [(e["step"], e["loss"]) for e in lines(run, "validate")] == [
             (e["step"], e["loss"]) for e in lines(whole, "validate")
