@@ -220,5 +220,5 @@ def test_the_example_takes_the_place_of_a_presets_quantizer(fixed: ModuleType) -
     assert isinstance(model.quantizer, fixed.FixedCodebook)
     x = torch.rand(1, 1, 16, 24) * 2 - 1
     codes = model.encode(x)
-    assert codes[0].shape == (1, 2, 3)
+    assert codes[0].shape == (1, *model.spec.grids((16, 24))[0])
     assert model.decode(codes).shape == x.shape

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from brainvq.presets import preset
+
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("ipykernel")
@@ -59,8 +61,9 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "step 2 of 2, loss " in _texts(said["train(resume"])
     assert sum(_pictures(cell) for cell in cells) == 7
     measured = next(_texts(cell) for cell in cells if "evaluate_run(run" in cell.source)
-    assert all(word in measured for word in ("SSIM foreground", "all black", "live entries", "bits a pixel, nominal"))
+    assert all(word in measured for word in ("SSIM foreground", "mean image", "live entries", "bits a pixel, nominal"))
     coded, decoded = (next(_texts(c) for c in cells if word in c.source) for word in ("spec.bits(", "replace(encoded"))
-    assert "'grid': (4, 4)" in coded
-    assert "'bits': 112" in coded
+    spec = preset("demo").tokenizer.build().spec  # type: ignore[attr-defined]
+    assert f"'grid': {spec.grids((32, 32))[0]}" in coded
+    assert f"'bits': {spec.bits((32, 32))}" in coded
     assert "'decoding repeats the reconstruction': True" in decoded
