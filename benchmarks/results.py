@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks import tables, training
 from brainvq import screen
 from brainvq.config import override
+from brainvq.demo import run_demo
 from brainvq.presets import preset
 from brainvq.report import write_report
 from brainvq.run import read_config, write_json
@@ -41,6 +42,9 @@ def main() -> None:
         result = _evaluate(run)
         write_json(RESULTS / f"{name}.json", {"run": read_config(run), "evaluation": result})
         write_report(run)
+    if not (RESULTS / "demo.json").exists():
+        result, _ = run_demo(RUNS / "demo", force=True)
+        write_json(RESULTS / "demo.json", {"run": read_config(RUNS / "demo" / "tokenizer"), "evaluation": result})
     if not (RESULTS / "benchmark_training.json").exists():
         write_json(RESULTS / "benchmark_training.json", training.measure(str(OASIS), batch=128, rounds=5))
     tables.write(ROOT / "README.md", RESULTS)

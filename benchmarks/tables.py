@@ -5,10 +5,14 @@ python -m benchmarks.tables
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
 from typing import Any
+
+from brainvq.tables import table
+from rich.console import Console
 
 DESCRIBED = 0.8575  # mean SSIM, shifted, as system A's description reports it
 BASELINES = {"black": "all black", "mean_train_image": "mean train image", "previous_slice": "previous slice"}
@@ -17,11 +21,23 @@ BASELINES = {"black": "all black", "mean_train_image": "mean train image", "prev
 def write(readme: Path, results: Path) -> None:
     """Fill every table whose results are there."""
     text = readme.read_text()
-    for name, content in {"RECONSTRUCTION": reconstruction(results), "SPEED": speed(results)}.items():
+    tables = {"DEMO": demo(results), "RECONSTRUCTION": reconstruction(results), "SPEED": speed(results)}
+    for name, content in tables.items():
         if content:
             pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
             text = re.sub(pattern, lambda found, content=content: found[1] + content + found[2], text, flags=re.DOTALL)  # type: ignore[misc]
     readme.write_text(text)
+
+
+def demo(results: Path) -> str:
+    """What `make demo` prints at its end."""
+    path = results / "demo.json"
+    if not path.exists():
+        return ""
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(table(json.loads(path.read_text())["evaluation"]))
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    return "\n".join(["```", *lines, "", "report: demo/tokenizer/report.html", "model:  demo/tokenizer", "```"]) + "\n"
 
 
 def reconstruction(results: Path) -> str:

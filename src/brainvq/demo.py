@@ -16,10 +16,11 @@ from brainvq.report import write_report
 from brainvq.session import evaluate_run
 from brainvq.training.experiment import train
 
+STEPS = 800
 COHORT = {"subjects": 40, "slices": 16, "size": 128}
 
 
-def run_demo(out: Path, *, steps: int, force: bool = False) -> tuple[dict[str, Any], Path]:
+def run_demo(out: Path, *, steps: int = STEPS, force: bool = False) -> tuple[dict[str, Any], Path]:
     """Train, evaluate and report into `out`; the evaluation and the path of the report.
 
     Raises:
