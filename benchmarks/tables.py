@@ -11,8 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from brainvq.tables import table
 from rich.console import Console
+
+from brainvq.tables import table
 
 DESCRIBED = 0.8575  # mean SSIM, shifted, as system A's description reports it
 BASELINES = {"black": "all black", "mean_train_image": "mean train image", "previous_slice": "previous slice"}

@@ -12,7 +12,6 @@ from torch import Tensor
 from brainvq.codes import CodeSpec
 from brainvq.errors import InputError
 
-
 quick = settings(deadline=None, max_examples=25)
 
 

@@ -26,7 +26,7 @@ def test_every_preset_survives_json(name: str) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_has_the_keys_that_users_set(name: str) -> None:
-    names = "steps epochs batch_size learning_rate checkpoint_every seed".split()
+    names = ["steps", "epochs", "batch_size", "learning_rate", "checkpoint_every", "seed"]
     assert {f"train.{key}" for key in names} <= set(paths(to_json(preset(name))))
 
 
@@ -110,7 +110,7 @@ def test_override_changes_only_what_it_names_and_the_last_one_wins() -> None:
     expected["train"]["seed"] = 2
     assert changed == expected
     assert override(DEMO, []) == DEMO
-    assert DEMO == preset("demo"), "the experiment given is left alone"
+    assert preset("demo") == DEMO, "the experiment given is left alone"
 
 
 def test_a_part_can_be_replaced_as_a_whole() -> None:

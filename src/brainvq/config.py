@@ -38,7 +38,7 @@ def kinds(folder: str) -> list[str]:
     """All parts of a folder, by file name: `kinds("quantizers")` -> ["quantizers.vq", ...]."""
     files = sorted((Path(__file__).parent / folder).glob("*.py"))
     modules = [f"{folder}.{file.stem}" for file in files if file.stem not in ("__init__", "base")]
-    return [kind for kind in modules if _own_config(kind)]
+    return [kind for kind in modules if _config_of(kind)]
 
 
 def part_config(kind: str) -> type[PartConfig]:
@@ -51,17 +51,15 @@ def part_config(kind: str) -> type[PartConfig]:
     if not re.fullmatch(r"[a-z]\w*\.[a-z]\w*", kind) or folder not in FOLDERS or kind not in kinds(folder):
         known = [name for name in FOLDERS for name in kinds(name)]
         raise InputError(f"unknown part {kind!r}{_nearest(kind, known)}. Parts: {', '.join(known)}.")
-    found = _own_config(kind)
+    found = _config_of(kind)
     assert found is not None
     return found
 
 
-def _own_config(kind: str) -> type[PartConfig] | None:
-    """The `Config` that the file itself defines; one that it merely imports makes no part of it."""
-    module = importlib.import_module(f"brainvq.{kind}")
-    found = getattr(module, "Config", None)
-    own = isinstance(found, type) and issubclass(found, PartConfig) and found.__module__ == module.__name__
-    return found if own else None
+def _config_of(kind: str) -> type[PartConfig] | None:
+    """The `Config` of a part; the plain one above, imported by a file that is no part, does not count."""
+    found = getattr(importlib.import_module(f"brainvq.{kind}"), "Config", None)
+    return found if isinstance(found, type) and issubclass(found, PartConfig) else None
 
 
 def _resolve(value: Any) -> Any:
