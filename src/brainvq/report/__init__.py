@@ -1,0 +1,41 @@
+"""One self-contained HTML page for a run: what was trained, on what, how good it is, and how to say so in a paper.
+
+The page is drawn from the run folder alone, never from the data: evaluation keeps the few pictures that it needs
+(`examples.py`), so a run can be reported on a machine without data or GPU. What a run does not have yet is named on the
+page, with the command that makes it. Everything that comes from the run is escaped, and the page forbids itself scripts
+and network (Content-Security-Policy): a stranger's run cannot do anything in the reader's browser.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from brainvq.data.scan import atomic
+from brainvq.errors import InputError
+from brainvq.report.drawings import draw
+from brainvq.report.examples import save_examples
+from brainvq.report.page import page
+from brainvq.report.record import read_record
+
+__all__ = ["save_examples", "write_report"]
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write `folder`/report.html, and its figures as PNG files into `folder`/figures; the path of the page.
+
+    Raises:
+        InputError: not a run, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    record = read_record(folder)
+    drawings = draw(record)
+    try:
+        (folder / "figures").mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder / 'figures'}: cannot be made ({error.strerror}).") from error
+    for drawing in drawings.values():
+        with atomic(folder / "figures" / f"{drawing.name}.png") as file:
+            file.write(drawing.png)
+    with atomic(folder / "report.html") as file:
+        file.write(page(record, drawings).encode())
+    return folder / "report.html"

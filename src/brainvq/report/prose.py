@@ -1,0 +1,131 @@
+"""The words that a methods paragraph uses for parts, losses and optimisers, and the references that they name.
+
+A part (network, quantizer) that has a sentence here is told in words; any other by its kind and settings, so that a new
+part is never left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from brainvq.config import paths
+
+REFERENCES = {
+    "Davison and Hinkley 1997": "A. C. Davison and D. V. Hinkley. Bootstrap Methods and their Application. Cambridge "
+    "University Press, 1997.",
+    "Glorot and Bengio 2010": "X. Glorot and Y. Bengio. Understanding the difficulty of training deep feedforward "
+    "neural networks. AISTATS, 2010.",
+    "Kingma and Ba 2015": "D. P. Kingma and J. Ba. Adam: A method for stochastic optimization. ICLR, 2015.",
+    "Loshchilov and Hutter 2019": "I. Loshchilov and F. Hutter. Decoupled weight decay regularization. ICLR, 2019.",
+    "Otsu 1979": "N. Otsu. A threshold selection method from gray-level histograms. IEEE Transactions on Systems, Man, "
+    "and Cybernetics 9(1), 1979.",
+    "Paszke et al. 2019": "A. Paszke et al. PyTorch: An imperative style, high-performance deep learning library. "
+    "NeurIPS, 2019.",
+    "van den Oord et al. 2017": "A. van den Oord, O. Vinyals and K. Kavukcuoglu. Neural discrete representation "
+    "learning. NeurIPS, 2017.",
+    "Wang 2003": "Z. Wang, E. P. Simoncelli and A. C. Bovik. Multiscale structural similarity for image quality "
+    "assessment. Asilomar Conference on Signals, Systems and Computers, 2003.",
+    "Wang 2004": "Z. Wang, A. C. Bovik, H. R. Sheikh and E. P. Simoncelli. Image quality assessment: From error "
+    "visibility to structural similarity. IEEE Transactions on Image Processing 13(4), 2004.",
+    "Witten and Bell 1991": "I. H. Witten and T. C. Bell. The zero-frequency problem. IEEE Transactions on Information "
+    "Theory 37(4), 1991.",
+    "Xue 2014": "W. Xue, L. Zhang, X. Mou and A. C. Bovik. Gradient magnitude similarity deviation: A highly efficient "
+    "perceptual image quality index. IEEE Transactions on Image Processing 23(2), 2014.",
+}
+
+
+def listed(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else "none"
+
+
+def _vqvae(part: dict[str, Any]) -> str:
+    return "The model is a vector-quantised autoencoder (van den Oord et al. 2017)."
+
+
+def _keras_conv(part: dict[str, Any]) -> str:
+    widths = listed([str(width) for width in part["widths"]])
+    return (
+        f"Its encoder has {len(part['widths'])} convolutions (3 x 3, stride 2, {widths} channels, each followed by "
+        f"ReLU) and a 1 x 1 convolution to {part['dim']} channels; its decoder mirrors it with transposed convolutions "
+        "and ends in a 3 x 3 transposed convolution to one channel, without activation. Weights start Glorot uniform "
+        "(Glorot and Bengio 2010), biases at zero."
+    )
+
+
+def _vq(part: dict[str, Any]) -> str:
+    text = f"Each vector of the encoder is replaced by the nearest of {part['entries']:,} codebook entries"
+    if part["codebook"] == "ema":
+        text += f", which follow the vectors assigned to them by exponential moving averages (decay {part['decay']:g})"
+    else:
+        text += ", which are learned by the gradient of the codebook loss"
+    start = (
+        "by k-means on the first batch" if part["initial_range"] is None else f"uniform in +-{part['initial_range']:g}"
+    )
+    text += f"; gradients pass straight through, and the commitment loss has weight {part['commitment']:g}. "
+    text += f"Entries start {start}"
+    if part["revive_below"]:
+        text += (
+            f"; one that is used less than {part['revive_below']:g} times its fair share is moved to a badly served "
+            "vector of the batch"
+        )
+    return text + "."
+
+
+def settings(part: dict[str, Any]) -> str:
+    """A part that has no sentence of its own."""
+    kind = part["kind"]
+    rest = {name: value for name, value in part.items() if name != "kind"}
+    told = [f"{path} = {_at(rest, path)}" for path in paths(rest)]
+    return f"Part {kind}" + (f": {', '.join(told)}." if told else ".")
+
+
+SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "tokenizers.vqvae": _vqvae,
+    "networks.keras_conv": _keras_conv,
+    "quantizers.vq": _vq,
+}
+
+
+def loss(task: dict[str, Any]) -> str:
+    if task["kind"] != "training.tokenizer":
+        return settings({name: value for name, value in task.items() if name != "optimiser"})
+    scale = ", divided by the variance of the training pixels," if task["divide_by_variance"] else ""
+    return f"The loss is the mean squared error of the reconstruction{scale} plus the losses of the quantizer."
+
+
+def optimiser(optimiser: dict[str, Any], rate: float) -> str:
+    if not optimiser:
+        return ""
+    name = {"adam": "Adam (Kingma and Ba 2015)", "adamw": "AdamW (Loshchilov and Hutter 2019)"}[optimiser["name"]]
+    betas = " and ".join(f"{beta:g}" for beta in optimiser["betas"])
+    text = f"We used {name} with betas {betas}, epsilon {optimiser['epsilon']:g}"
+    if optimiser["weight_decay"]:
+        text += f", weight decay {optimiser['weight_decay']:g}"
+    text += f" and a learning rate of {rate:g}"
+    text += {
+        "constant": "",
+        "cosine": " that falls to zero along half a cosine",
+        "linear": " that falls linearly to zero",
+    }[optimiser["schedule"]]
+    if optimiser["warmup"]:
+        text += f", after a linear warm-up of {optimiser['warmup']:,} steps"
+    if optimiser["clip"] is not None:
+        text += f"; gradients were clipped to norm {optimiser['clip']:g}"
+    if optimiser["average"]:
+        text += f"; the weights that are used are an exponential moving average (decay {optimiser['average']:g})"
+    return text + "."
+
+
+def precision(precision: str) -> str:
+    return {
+        "bf16": "Training ran in bfloat16, but for the quantizer, which is float32.",
+        "fp32": "Training ran in float32.",
+        "auto": "Training ran in bfloat16 where the hardware multiplies it, else in float32; the quantizer is float32.",
+    }[precision]
+
+
+def _at(values: dict[str, Any], path: str) -> Any:
+    for name in path.split("."):
+        values = values[name]
+    return values
