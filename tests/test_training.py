@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from brainvq.config import override
 from brainvq.errors import InputError
 from brainvq.presets import preset
-from brainvq.training import checkpoint
+from brainvq.training import checkpoint, devices, loop
 from brainvq.training import experiment as experiments
-from brainvq.training.experiment import resume_experiment, train
+from brainvq.training.experiment import train
 from brainvq.training.interrupt import Interrupted
 from brainvq.training.loop import Diverged, TrainConfig
 from brainvq.training.tokenizer import TokenizerTask
@@ -196,26 +196,17 @@ def test_a_loss_that_is_not_finite_names_term_step_and_checkpoint(slices_folder,
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())[-1] == "step-00000003"
 
 
-def test_a_change_of_threads_or_precision_is_told(whole, slices_folder):
-    torch.set_num_threads(2)
-    events: list[dict] = []
-    train(
-        small("train.precision=bf16"),
-        slices_folder,
-        _copied(whole, small("train.precision=bf16")),
-        resume=True,
-        watch=events.append,
-    )
+def test_a_change_of_threads_or_precision_is_told(slices_folder, cache, tmp_path, monkeypatch):
+    run, events = tmp_path / "run", []
+    for precision, threads, steps in (("fp32", 1, 6), ("bf16", 2, 9)):  # what "auto" is on two machines
+        for module in (devices, loop):
+            monkeypatch.setattr(module, "resolve", lambda asked, precision=precision: precision)
+        torch.set_num_threads(threads)
+        settings = ("train.precision=auto", f"train.steps={steps}")
+        train(small(*settings), slices_folder, run, resume=True, watch=events.append)
     notes = " ".join(event.get("message", "") for event in events)
     assert "threads was 1 and is 2" in notes
     assert "precision was fp32 and is bf16" in notes
-
-
-def _copied(run: Path, experiment: experiments.Experiment) -> Path:
-    """Drop the last checkpoint, so that there is something left to train."""
-    for path in sorted((run / "checkpoints").iterdir())[-1].iterdir():
-        path.unlink()
-    return run
 
 
 def test_training_lowers_the_loss_and_step_0_is_a_checkpoint(slices_folder, cache, tmp_path):
@@ -255,8 +246,9 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_something_else(whole, slice
     with pytest.raises(InputError, match="--resume"):
         train(small(), slices_folder, whole)
     with pytest.raises(InputError, match=r"other settings: tokenizer"):
-        resume_experiment(whole, small("tokenizer.quantizer.entries=32"))
-    assert resume_experiment(whole, small("train.steps=20")).train.steps == 20
+        train(small("tokenizer.quantizer.entries=32"), slices_folder, whole, resume=True)
+    train(small("train.steps=10"), slices_folder, whole, resume=True)
+    assert json.loads((whole / "config.json").read_text())["steps"] == 10
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("all of it")

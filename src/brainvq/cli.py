@@ -153,14 +153,12 @@ def train(
     """
     from brainvq.config import override
     from brainvq.presets import preset as find
-    from brainvq.training.experiment import resume_experiment
     from brainvq.training.experiment import train as run_training
     from brainvq.training.tensorboard import writer
 
     if subject_pattern is not None:
         settings = [*(settings or []), f"data.subject_pattern={json.dumps(subject_pattern)}"]
     experiment = override(find(preset), settings or [])
-    experiment = resume_experiment(out, experiment) if resume else experiment
     board = writer(out / "tensorboard") if tensorboard else None
     _prepare(data)
     with screen.training(preset) as show:

@@ -12,7 +12,7 @@ from pathlib import Path
 from brainvq.data.layouts import SPLITS, Layout, natural
 from brainvq.errors import InputError
 
-# Tried in turn on the path relative to the data folder; the first that matches every file is used.
+# Tried in turn on the path relative to the data folder; the one that matches most files is used, and must match all.
 SUBJECT_PATTERNS = (
     r"case_(\d+)_slice_",  # OASIS as keras_png_slices
     r"sub-([A-Za-z0-9]+)",  # BIDS

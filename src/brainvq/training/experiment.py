@@ -59,6 +59,8 @@ def train(
 ) -> Path:
     """Train on the train split of `data` into the run folder `out`, and return it.
 
+    `resume` goes on from the newest checkpoint of a run of the same settings, or starts one where there is none.
+
     Raises:
         InputError: data, folder or configuration do not fit, or a loss diverged.
         Interrupted: a signal came; the run can be resumed.
@@ -70,6 +72,8 @@ def train(
             "processes. Choose a multiple of their number."
         )
     runs.refuse_foreign_folder(out, resume=resume)
+    if (out / "config.json").exists():
+        _refuse_other_settings(out, experiment)
     torch.manual_seed(experiment.train.seed)
     tokenizer = experiment.tokenizer.build()  # type: ignore[attr-defined]
     with accelerator.main_process_first():
@@ -111,26 +115,19 @@ def train(
     return out
 
 
-def resume_experiment(out: Path, experiment: Experiment) -> Experiment:
-    """The experiment of an existing run; only its length may be changed by `experiment`.
-
-    Raises:
-        InputError: anything else differs; the first difference is named.
-    """
-    if not (out / "config.json").exists():
-        return experiment
+def _refuse_other_settings(out: Path, experiment: Experiment) -> None:
+    """A run is resumed as what it is; only its length, and how often it saves and validates, may change."""
     before = from_json(Experiment, runs.read_config(out)["experiment"])
     free = {"steps": None, "epochs": None, "checkpoint_every": 1, "validate_every": 1}
     old, new = (
         to_json(each.model_copy(update={"train": each.train.model_copy(update=free)})) for each in (before, experiment)
     )
-    if old != new:
-        keys = [key for key in old if old[key] != new.get(key)]
-        raise InputError(
-            f"{out} was trained with other settings: {keys[0]} was {old[keys[0]]}, and is {new[keys[0]]} now. "
-            "Resume with the same settings, or give another --out."
-        )
-    return experiment
+    for key, value in old.items():
+        if new.get(key) != value:
+            raise InputError(
+                f"{out} was trained with other settings: {key} was {value}, and is {new.get(key)} now. "
+                "Resume with the same settings, or give another --out."
+            )
 
 
 def _open_data(
