@@ -73,8 +73,8 @@ def plain_step(cache: Cache, batch: int) -> Callable[[int], object]:
 def our_step(cache: Cache, batch: int) -> Callable[[int], object]:
     experiment = preset("keras_f8")
     task = TokenizerTask(
-        experiment.task,  # type: ignore[arg-type]
-        experiment.tokenizer.build(),  # type: ignore[attr-defined]
+        experiment.task,
+        experiment.tokenizer.build(),
         accelerator("auto"),
         learning_rate=1e-3,
         variance=cache.variance,

@@ -187,6 +187,11 @@ def test_equal_channels_are_grey(call, trained, tmp_path):
         (["keras_f8", "--set", "train.steps=many"], ["train.steps", "many"]),
         (["keras_f8", "--set", "train.steps"], ["="]),
         (["keras_f8", "--set", "train.steps=0"], ["train.steps"]),
+        (["keras_f8", "--set", "train.batch_size=0"], ["train.batch_size"]),
+        (["keras_f8", "--set", "train.learning_rate=-1"], ["train.learning_rate"]),
+        (["keras_f8", "--set", "train.seed=99999999999999999999999"], ["train.seed"]),
+        (["keras_f8", "--set", 'task={"kind":"quantizers.vq"}'], ["task", "quantizers.vq"]),
+        (["keras_f8", "--set", 'tokenizer={"kind":"networks.keras_conv"}'], ["tokenizer"]),
         (["keras_f8", "--set", "tokenizer.quantizer.kind=os.path"], ["os.path"]),
         (["keras_f8", "--subject-pattern", "(nothing)_like_this"], ["nothing"]),
         (["keras_f8", "--subject-pattern", "(unclosed"], ["(unclosed"]),
@@ -229,6 +234,35 @@ def test_damaged_weights_are_refused(call, trained, slices_folder, tmp_path):
     data[-5] ^= 1
     path.write_bytes(bytes(data))
     refused(call("evaluate", trained, "--data", slices_folder), "model.safetensors")
+
+
+def test_a_run_that_was_tampered_with_is_refused_in_one_line(call, trained, slices_folder):
+    good = json.loads((trained / "config.json").read_text())
+    huge = json.loads(json.dumps(good))
+    huge["experiment"]["tokenizer"]["quantizer"]["entries"] = 10**14
+    task = json.loads(json.dumps(good))
+    task["experiment"]["tokenizer"] = good["experiment"]["task"]
+    other = {**good, "spec": {"entries": [99], "strides": [[8, 8]]}}
+    for bad in (huge, task, other, {**good, "experiment": []}, {"format": 1}, {**good, "spec": {}}):
+        (trained / "config.json").write_text(json.dumps(bad))
+        refused(call("evaluate", trained, "--data", slices_folder), "config.json" if bad is not task else "tokenizer")
+
+
+def test_tensorboard_and_a_folder_whose_name_looks_like_markup(call, slices_folder, cache, tmp_path):
+    run = tmp_path / "x[/b]"
+    words = ["train", "keras_f8_ema", "--data", slices_folder, "--out", run, *FLAGS]
+    code, out, err = call(*words, "--tensorboard")
+    assert code == 0, err
+    assert str(run) in out
+    assert list((run / "tensorboard").iterdir())
+    assert str(tmp_path) not in (run / "config.json").read_text() + (run / "log.jsonl").read_text()
+
+
+def test_demo_replaces_nothing_but_a_demo(call, trained, tmp_path):
+    (tmp_path / "mine").mkdir()
+    trained.rename(tmp_path / "mine" / "tokenizer")
+    refused(call("demo", "--out", tmp_path / "mine", "--force"), "not an earlier demo")
+    assert (tmp_path / "mine" / "tokenizer" / "model.safetensors").exists()
 
 
 def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(slices_folder, cache, tmp_path):

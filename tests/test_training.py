@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from brainvq.config import override
 from brainvq.errors import InputError
 from brainvq.presets import preset
-from brainvq.training import checkpoint, devices, loop
+from brainvq.training import devices, loop
 from brainvq.training import experiment as experiments
 from brainvq.training.experiment import train
 from brainvq.training.interrupt import Interrupted
@@ -149,15 +149,15 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(whole, slice
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint_and_says_so(slices_folder, cache, tmp_path, monkeypatch):
-    real = checkpoint.save_file
+    real = Path.write_bytes
 
-    def full(tensors, path):
-        if "00000006" in str(path):
-            Path(path).write_bytes(b"half")
+    def full(self, data):
+        if "00000006" in str(self):
+            real(self, data[:100])
             raise OSError(28, "No space left on device")
-        real(tensors, path)
+        return real(self, data)
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match=r"No space left on device.*--resume"):
         train(small(), slices_folder, tmp_path / "run")
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
@@ -238,14 +238,12 @@ def test_steps_win_over_epochs():
     assert TrainConfig(epochs=1.5, batch_size=32).total(64) == 3
     with pytest.raises(InputError, match=r"train\.steps"):
         TrainConfig().total(64)
-    with pytest.raises(InputError, match=r"train\.batch_size is 0"):
-        TrainConfig(steps=1, batch_size=0).total(64)
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_as_something_else(whole, slices_folder, tmp_path):
     with pytest.raises(InputError, match="--resume"):
         train(small(), slices_folder, whole)
-    with pytest.raises(InputError, match=r"other settings: tokenizer"):
+    with pytest.raises(InputError, match=r"tokenizer\.quantizer\.entries was 16, and is 32"):
         train(small("tokenizer.quantizer.entries=32"), slices_folder, whole, resume=True)
     train(small("train.steps=10"), slices_folder, whole, resume=True)
     assert json.loads((whole / "config.json").read_text())["steps"] == 10

@@ -8,13 +8,13 @@ its number; anything else is our own mistake and keeps its traceback. Heavy impo
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from brainvq import screen
 from brainvq.errors import InputError
@@ -109,7 +109,7 @@ def presets() -> None:
     from brainvq.presets import PRESETS, reason
 
     for name in PRESETS:
-        screen.out.print(f"[bold]{name:16}[/] {escape(reason(name).splitlines()[0])}")
+        screen.out.print(f"{name:16} {reason(name).splitlines()[0]}")
 
 
 @app.command(epilog="Example: brainvq describe keras_f8")
@@ -126,7 +126,7 @@ def describe(
     from brainvq.presets import reason
 
     experiment = override(find(preset), settings or [])
-    screen.out.print(escape(reason(preset)) + "\n")
+    screen.out.print(reason(preset) + "\n")
     for part in describes.describe(experiment, (size, size)):
         screen.out.print(part)
     if figure is not None:
@@ -144,7 +144,9 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint, if any.")] = False,
     subject_pattern: Pattern = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log to OUT/tensorboard too.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Log to OUT/tensorboard too (names the host).")
+    ] = False,
 ) -> None:
     """Train a preset on the train split of DATA, and validate on its validate split.
 
@@ -168,7 +170,10 @@ def train(
             if board is not None:
                 board(event)
 
-        run_training(experiment, data, out, resume=resume, command=_command(), watch=watch)
+        command = _command(preset, data, out, settings or [])
+        run_training(experiment, data, out, resume=resume, command=command, watch=watch)
+    if int(os.environ.get("RANK", "0")):
+        return  # one of several processes speaks
     screen.out.print(f"model: {out}\nnext:  brainvq evaluate {out} --data {data}")
 
 
@@ -265,17 +270,12 @@ def main() -> None:
         _fail(str(error), 2)
     except Interrupted as stop:
         _fail(str(stop), 128 + stop.signum)
-    except KeyboardInterrupt:
-        _fail("interrupted.", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}.", 2)
 
 
 def _fail(message: str, code: int) -> None:
-    screen.err.print(f"[bold red]brainvq:[/] {escape(message)}")
+    screen.err.print(f"brainvq: {message}", style="red")
     sys.exit(code)
 
 
@@ -294,7 +294,7 @@ def _print_evaluation(result: dict[str, Any]) -> None:
     screen.out.print(table(result))
 
 
-def _command() -> str:
-    """What was typed, for the record; a path is kept by its last part alone."""
-    words = [Path(word).name if "/" in word and "=" not in word else word for word in sys.argv[1:]]
-    return shlex.join(["brainvq", *words])
+def _command(preset: str, data: str, out: Path, settings: list[str]) -> str:
+    """The command that starts this run, for the record; of paths only the last part."""
+    words = ["brainvq", "train", preset, "--data", os.path.basename(os.path.abspath(data)), "--out", out.name]  # noqa: PTH100, PTH119
+    return shlex.join([*words, *(word for setting in settings for word in ("--set", setting))])

@@ -27,17 +27,22 @@ def run_demo(out: Path, *, steps: int = STEPS, force: bool = False) -> tuple[dic
         InputError: `out` exists and is not an earlier demo, or is one and `force` is not set.
     """
     run = out / "tokenizer"
-    if out.exists() and any(out.iterdir()):
-        if not (run / "config.json").exists():
-            raise InputError(f"{out} exists and is not an earlier demo. Give another --out; nothing was changed.")
-        if not force:
-            raise InputError(f"{out} holds an earlier demo: see {run / 'report.html'}. --force makes it anew.")
-        runs.read_config(run)
-        shutil.rmtree(run)
+    _refuse_other_folder(out, run, force=force)
     with screen.bar("embedded heads") as progress:
         data = cached_cohort(**COHORT, progress=progress)
+    if run.exists():
+        shutil.rmtree(run)
     with screen.training("training") as watch:
         train(override(preset("demo"), [f"train.steps={steps}"]), data, run, command="brainvq demo", watch=watch)
     with screen.bar("evaluating") as progress:
         result = evaluate_run(run, str(data), "validate", progress=progress)
     return result, write_report(run)
+
+
+def _refuse_other_folder(out: Path, run: Path, *, force: bool) -> None:
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not (run / "config.json").exists() or runs.read_config(run).get("preset") != "demo":
+        raise InputError(f"{out} exists and is not an earlier demo. Give another --out; nothing was changed.")
+    if not force:
+        raise InputError(f"{out} holds an earlier demo: see {run / 'report.html'}. --force makes it anew.")

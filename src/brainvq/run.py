@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
 from torch import Tensor
 
 import brainvq
 from brainvq.codes import CodeSpec
-from brainvq.config import part_config
+from brainvq.config import Config, PartOf, from_json
 from brainvq.errors import InputError
-from brainvq.tokenizers.base import Tokenizer
+from brainvq.tokenizers.base import Tokenizer, TokenizerConfig
+from brainvq.writing import atomic
 
 FORMAT = 1
 
@@ -83,13 +84,14 @@ def start(out: Path, config: dict[str, Any], *, resume: bool) -> None:
     Raises:
         InputError: the data of the run that is resumed were others.
     """
-    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     if resume and (out / "config.json").exists():
         before = read_config(out)
         if before["data"]["splits"] != config["data"]["splits"]:
             raise InputError(f"{out} was trained on other data ({before['data']['splits']}); give another --out.")
         config = {**config, "command": before["command"]}
     write_json(out / "config.json", config)
+    (out / "checkpoints").mkdir(exist_ok=True)
 
 
 def finish(out: Path, **facts: Any) -> None:
@@ -103,15 +105,8 @@ def save_weights(out: Path, weights: dict[str, Tensor]) -> None:
     Raises:
         InputError: it cannot be written; the file that was there is untouched.
     """
-    temporary = out / "model.safetensors.tmp"
-    try:
-        save_file({name: tensor.detach().cpu() for name, tensor in weights.items()}, temporary)
-        temporary.replace(out / "model.safetensors")
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"cannot write {out / 'model.safetensors'}: {error}. Free some space, then --resume."
-        ) from error
+    with atomic(out / "model.safetensors") as file:
+        file.write(save({name: tensor.detach().cpu() for name, tensor in weights.items()}))
 
 
 def open_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
@@ -126,17 +121,37 @@ def open_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
     if not path.exists():
         raise InputError(f"{folder} has no model.safetensors yet. Train it: brainvq train ... --out {folder} --resume.")
     digest = _hash(path)
-    if config["weights_sha256"] not in (None, digest):
+    if config.get("weights_sha256") not in (None, digest):
         raise InputError(f"{path} is damaged or was replaced: its hash is not the one in config.json.")
-    values = config["experiment"]["tokenizer"]
-    part = part_config(values["kind"]).model_validate_json(json.dumps(values))
-    tokenizer: Tokenizer = part.build()  # type: ignore[attr-defined]
+    tokenizer = _build(path, config)
     try:
         tokenizer.load_state_dict(load(path.read_bytes()))
     except (RuntimeError, SafetensorError) as error:
         raise InputError(f"{path} does not hold the weights of {folder / 'config.json'}: {error}") from error
-    assert tokenizer.spec == CodeSpec.from_json(config["spec"]), "config.json contradicts itself"
     return Model(tokenizer.to(device).eval().requires_grad_(False), config, digest, folder)
+
+
+def _build(weights: Path, config: dict[str, Any]) -> Tokenizer:
+    """The tokenizer that config.json describes, once the shapes in the file of its weights are seen to be its own."""
+    where = weights.with_name("config.json")
+    try:
+        part = from_json(_Stored, {"tokenizer": config["experiment"]["tokenizer"]}).tokenizer
+        with torch.device("meta"):
+            expected = {name: list(tensor.shape) for name, tensor in part.build().state_dict().items()}
+        with safe_open(weights, "pt") as file:
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        if found != expected:
+            raise InputError(f"{weights} does not hold the weights of {where}.")
+        tokenizer = part.build()
+        if tokenizer.spec != CodeSpec.from_json(config["spec"]):
+            raise InputError(f"{where} contradicts itself: its spec is not that of its tokenizer.")
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{where} is damaged: {type(error).__name__} {error}.") from error
+    return tokenizer
+
+
+class _Stored(Config):
+    tokenizer: PartOf[TokenizerConfig]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -156,9 +171,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(values, indent=1) + "\n")
-    temporary.replace(path)
+    with atomic(path) as file:
+        file.write((json.dumps(values, indent=1) + "\n").encode())
 
 
 def hardware() -> dict[str, Any]:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,8 +18,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# names of files and folders are text, never markup
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def training(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
             if event["event"] == "read":
                 progress.update(task(f"reading {event['split']}", event["count"]), completed=event["done"])
             elif event["event"] == "note":
-                err.print(f"[yellow]note:[/] {escape(event['message'])}")
+                err.print(f"note: {event['message']}", style="yellow")
             elif event["event"] in ("train", "resume"):
                 progress.update(task(title, event["total"]), completed=event["step"], measures=_measures(event))
             elif event["event"] == "validate":

@@ -31,6 +31,7 @@ from PIL import Image
 from scipy import ndimage
 
 from brainvq.data.anatomy import ACQUISITIONS, NOISE, Traits, draw_traits, make_head, scan
+from brainvq.data.cache import cache_folder
 from brainvq.data.template import Template, load_template
 from brainvq.errors import InputError
 
@@ -207,11 +208,6 @@ def write_cohort(
             out.rename(folder / "old")
         made.rename(out)
     return out
-
-
-def cache_folder() -> Path:
-    """$BRAINVQ_CACHE, or ~/.cache/brainvq."""
-    return Path(os.environ.get("BRAINVQ_CACHE") or Path.home() / ".cache" / "brainvq")
 
 
 def cached_cohort(

@@ -7,8 +7,6 @@ channels are equal, because a coloured picture is a figure or a label map and it
 """
 
 import io
-import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from brainvq.errors import InputError
+from brainvq.writing import atomic as atomic
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SUFFIXES = (*PICTURES, ".npy")
@@ -88,22 +87,6 @@ def write(scan: Scan, path: str | Path) -> None:
             np.save(file, scan.voxels, allow_pickle=False)
         else:
             _save_picture(scan.voxels, file, "PNG" if suffix == ".png" else "TIFF")
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name only when it is whole and on the disk."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _suffix(path: Path) -> str:

@@ -66,7 +66,7 @@ def outline(experiment: Experiment, size: Sequence[int]) -> Outline:
         InputError: the size does not fit the tokenizer's strides.
     """
     with torch.random.fork_rng(devices=[]):
-        tokenizer: Tokenizer = experiment.tokenizer.build().eval()  # type: ignore[attr-defined]
+        tokenizer: Tokenizer = experiment.tokenizer.build().eval()
     tokenizer.spec.grids(size)
     watched = _watched(tokenizer)
     calls: list[Layer] = []

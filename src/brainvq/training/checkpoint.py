@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from brainvq.errors import InputError
@@ -45,7 +46,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished / "task.safetensors")
+        (unfinished / "task.safetensors").write_bytes(save_tensors({n: t.contiguous() for n, t in tensors.items()}))
         digests = {"task.safetensors": _digest(unfinished / "task.safetensors")}
         text = json.dumps({"step": step, "digests": digests, **state}, indent=1)
         (unfinished / "state.json").write_text(text)
@@ -55,7 +56,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
             shutil.rmtree(final)
         unfinished.rename(final)
         _flush(folder)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise InputError(
             f"cannot write the checkpoint {final}: {error}. Free some space and continue with --resume; "
@@ -73,7 +74,7 @@ def newest(folder: Path, notify: Callable[[str], None]) -> Checkpoint | None:
         try:
             return _load(path)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            notify(f"checkpoint {path} is damaged ({error}); using the one before it.")
+            notify(f"checkpoint {path.name} is damaged ({error}) and passed over.")
     return None
 
 

@@ -12,16 +12,23 @@ import torch
 from torch import Tensor
 
 from brainvq import run as runs
-from brainvq.config import Config, Part, from_json, to_json
+from brainvq.config import Config, PartOf, from_json, paths, to_json
 from brainvq.data.loader import Cache, open_cache, order
 from brainvq.data.sources import Split, open_splits
 from brainvq.errors import InputError
+from brainvq.tokenizers.base import TokenizerConfig
 from brainvq.training.devices import accelerator as make_accelerator
 from brainvq.training.loop import Loop, TrainConfig
+from brainvq.training.tokenizer import Config as TaskConfig
 from brainvq.training.tokenizer import TokenizerTask
 
 VALIDATION_IMAGES = 256
+FREE = {f"train.{key}" for key in ("steps", "epochs", "checkpoint_every", "validate_every")}  # may change on resume
 Watch = Callable[[dict[str, Any]], None]
+
+
+def _silence(event: dict[str, Any]) -> None:
+    """Show nothing."""
 
 
 class DataConfig(Config):
@@ -42,8 +49,8 @@ class Experiment(Config):
     """
 
     preset: str
-    tokenizer: Part
-    task: Part
+    tokenizer: PartOf[TokenizerConfig]
+    task: PartOf[TaskConfig]
     train: TrainConfig = TrainConfig()
     data: DataConfig = DataConfig()
 
@@ -55,7 +62,7 @@ def train(
     *,
     resume: bool = False,
     command: str = "",
-    watch: Watch = lambda event: None,
+    watch: Watch = _silence,
 ) -> Path:
     """Train on the train split of `data` into the run folder `out`, and return it.
 
@@ -66,6 +73,8 @@ def train(
         Interrupted: a signal came; the run can be resumed.
     """
     accelerator = make_accelerator(experiment.train.precision)
+    if not accelerator.is_main_process:
+        watch = _silence
     if experiment.train.batch_size % accelerator.num_processes:
         raise InputError(
             f"train.batch_size is {experiment.train.batch_size} and cannot be shared by {accelerator.num_processes} "
@@ -75,7 +84,7 @@ def train(
     if (out / "config.json").exists():
         _refuse_other_settings(out, experiment)
     torch.manual_seed(experiment.train.seed)
-    tokenizer = experiment.tokenizer.build()  # type: ignore[attr-defined]
+    tokenizer = experiment.tokenizer.build()
     with accelerator.main_process_first():
         caches = _open_data(data, experiment, tokenizer.spec.multiple, accelerator.device, watch)
     total = experiment.train.total(len(caches["train"]))
@@ -86,16 +95,16 @@ def train(
         tokenizer=tokenizer,
         steps=total,
     )
-    if accelerator.is_main_process:
-        runs.start(out, config, resume=resume)
-    accelerator.wait_for_everyone()
     task = TokenizerTask(
-        experiment.task,  # type: ignore[arg-type]
+        experiment.task,
         tokenizer,
         accelerator,
         learning_rate=experiment.train.learning_rate,
         variance=caches["train"].variance,
     )
+    if accelerator.is_main_process:
+        runs.start(out, config, resume=resume)
+    accelerator.wait_for_everyone()
     loop = Loop(
         task,
         experiment.train,
@@ -105,7 +114,7 @@ def train(
         batch=_share(caches["train"], experiment.train, accelerator.process_index, accelerator.num_processes),
         validation=lambda: _validation(caches["validate"]),
         save_model=lambda weights: runs.save_weights(out, weights),
-        watch=watch if accelerator.is_main_process else lambda event: None,
+        watch=watch,
     )
     loop.fit()
     if accelerator.is_main_process:
@@ -117,17 +126,22 @@ def train(
 
 def _refuse_other_settings(out: Path, experiment: Experiment) -> None:
     """A run is resumed as what it is; only its length, and how often it saves and validates, may change."""
-    before = from_json(Experiment, runs.read_config(out)["experiment"])
-    free = {"steps": None, "epochs": None, "checkpoint_every": 1, "validate_every": 1}
-    old, new = (
-        to_json(each.model_copy(update={"train": each.train.model_copy(update=free)})) for each in (before, experiment)
-    )
-    for key, value in old.items():
-        if new.get(key) != value:
+    before = runs.read_config(out).get("experiment")
+    old = to_json(from_json(Experiment, before if isinstance(before, dict) else {}))
+    new = to_json(experiment)
+    for path in sorted({*paths(old), *paths(new)} - FREE):
+        was, now = (_leaf(values, path) for values in (old, new))
+        if was != now:
             raise InputError(
-                f"{out} was trained with other settings: {key} was {value}, and is {new.get(key)} now. "
+                f"{out} was trained with other settings: {path} was {was!r}, and is {now!r} now. "
                 "Resume with the same settings, or give another --out."
             )
+
+
+def _leaf(values: Any, path: str) -> Any:
+    for key in path.split("."):
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
 
 
 def _open_data(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -17,14 +17,15 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def listening() -> Iterator[list[int]]:
-    """A list whose one element is the last signal that came, or 0. A second one stops at once."""
+def listening(tell: Callable[[], None]) -> Iterator[list[int]]:
+    """A list whose one element is the last signal that came, or 0. `tell` is called then; a second stops at once."""
     seen = [0]
 
     def remember(signum: int, frame: FrameType | None) -> None:
         if seen[0]:
             raise KeyboardInterrupt
         seen[0] = signum
+        tell()
 
     try:
         before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from brainvq.errors import InputError
+from brainvq.writing import atomic
+
 
 class Log:
     """Writes to `path` if `enabled` (in one process of several)."""
@@ -16,8 +19,13 @@ class Log:
 
     def write(self, line: dict[str, Any]) -> None:
         if self.enabled:
-            with self.path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            try:
+                with self.path.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+            except OSError as error:
+                raise InputError(
+                    f"{self.path}: cannot be written ({error.strerror}). Free some space and continue with --resume."
+                ) from error
 
     def flush(self) -> None:
         """To the disk, so that a checkpoint never knows more than the log."""
@@ -29,10 +37,8 @@ class Log:
         """Drop what was logged after `step`."""
         if self.enabled and self.path.exists():
             kept = [line for line in read(self.path) if line["step"] <= step]
-            text = "".join(json.dumps(line) + "\n" for line in kept)
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text(text)
-            temporary.replace(self.path)
+            with atomic(self.path) as file:
+                file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 def read(path: Path) -> list[dict[str, Any]]:

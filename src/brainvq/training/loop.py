@@ -11,10 +11,11 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from accelerate import Accelerator
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from brainvq.config import Config
@@ -39,13 +40,13 @@ class TrainConfig(Config):
         keep: the weights that the run hands out are the "best" on validate by SSIM, or the "last".
     """
 
-    steps: int | None = None
-    epochs: float | None = None
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    checkpoint_every: int = 200
-    validate_every: int = 200
-    seed: int = 0
+    steps: PositiveInt | None = None
+    epochs: PositiveFloat | None = None
+    batch_size: PositiveInt = 32
+    learning_rate: PositiveFloat = 1e-3
+    checkpoint_every: PositiveInt = 200
+    validate_every: PositiveInt = 200
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Precision = "auto"
     keep: Literal["best", "last"] = "best"
 
@@ -53,17 +54,7 @@ class TrainConfig(Config):
         """Steps for a training set of so many images."""
         if self.steps is None and self.epochs is None:
             raise InputError("neither train.steps nor train.epochs is set. Set one, such as --set train.epochs=10.")
-        steps = self.steps if self.steps is not None else math.ceil((self.epochs or 0) * images / self.batch_size)
-        for name, value in {
-            "steps": steps,
-            "batch_size": self.batch_size,
-            "checkpoint_every": self.checkpoint_every,
-        }.items():
-            if value < 1:
-                raise InputError(f"train.{name} is {value}; expected 1 or more.")
-        if self.validate_every < 1:
-            raise InputError(f"train.validate_every is {self.validate_every}; expected 1 or more.")
-        return steps
+        return self.steps if self.steps is not None else math.ceil((self.epochs or 0) * images / self.batch_size)
 
 
 class Task(Protocol):
@@ -129,7 +120,7 @@ class Loop:
             InputError: a checkpoint cannot be written.
         """
         self._resume()
-        with listening() as stop:
+        with listening(lambda: self._note("stopping after this step; again to stop at once.")) as stop:
             while self.step < self.total:
                 self._advance()
                 if self.step % self.LOG_EVERY == 0 or self.step == self.total:
@@ -183,16 +174,13 @@ class Loop:
 
     def _save(self) -> None:
         self._report()  # also refuses what is not finite
-        if self.config.keep == "last" or self.step == 0:
-            self._hand_out()
         if self.accelerator.is_main_process:
-            state = {
-                "seconds": self.seconds,
-                "best": self.best if math.isfinite(self.best) else None,
-                **self._setting(),
-            }
+            best = self.best if math.isfinite(self.best) else None
+            state = {"seconds": self.seconds, "best": best, "total": self.total, **self._setting()}
             self.log.flush()
             self.checkpoint = checkpoint.save(self.run / "checkpoints", self.step, self.task.state(), state)
+        if self.config.keep == "last" or self.step == 0:
+            self._hand_out()
         self.accelerator.wait_for_everyone()
 
     def _hand_out(self) -> None:
@@ -201,17 +189,26 @@ class Loop:
 
     def _resume(self) -> None:
         found = checkpoint.newest(self.run / "checkpoints", self._note)
+        self.accelerator.wait_for_everyone()  # all have looked before the first one writes
         if found is None:
+            if (self.run / "model.safetensors").exists():
+                raise InputError(f"{self.run} has weights but no whole checkpoint to go on from. Give another --out.")
             self._save()
             return
+        if found.step > self.total:
+            raise InputError(f"{self.run} is at step {found.step}, and {self.total} are asked for. Ask for more.")
         self.step, self.seconds, self.checkpoint = found.step, found.state["seconds"], found.path
         self.best = -math.inf if found.state["best"] is None else found.state["best"]
         self.task.load_state(found.tensors)
         self.log.truncate(self.step)
-        for name, value in self._setting().items():
-            if found.state[name] != value:
-                self._note(f"{name} was {found.state[name]} and is {value} now: the weights will not be bit-equal.")
+        for name, value in {"total": self.total, **self._setting()}.items():
+            before = found.state.get(name, value)
+            if before != value:
+                what = "the learning-rate schedule" if name == "total" else name
+                self._note(f"{what} was {before} and is {value} now: the weights will not be bit-equal.")
         self._emit("resume", {})
+        if self.config.keep == "last":
+            self._hand_out()  # a kill may have come between checkpoint and weights
 
     def _setting(self) -> dict[str, Any]:
         return {
@@ -232,10 +229,10 @@ class Loop:
         self.watch({**line, "total": self.total, "images_per_second": images / max(self.seconds, 1e-9)})
 
     def _asked_to_stop(self, stop: list[int]) -> int:
-        """The signal that any process received; several processes ask each other when they report."""
+        """The signal that any process received."""
         if self.accelerator.num_processes == 1:
             return stop[0]
-        if self.step % self.LOG_EVERY:
-            return 0
+        if self.accelerator.device.type != "cpu" and self.step % self.LOG_EVERY:
+            return 0  # asking makes the host wait for the device
         mine = torch.tensor([stop[0]], device=self.accelerator.device)
         return int(self.accelerator.gather(mine).max())

@@ -19,10 +19,12 @@ def writer(folder: Path) -> Callable[[dict[str, Any]], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise InputError("TensorBoard is not installed. Run: pip install 'brainvq[tensorboard]'.") from error
-    board = SummaryWriter(str(folder))
+    boards: list[SummaryWriter] = []  # opened by the first event: before it there may be no run
 
     def watch(event: dict[str, Any]) -> None:
         if event["event"] in ("train", "validate"):
+            board = boards[0] if boards else SummaryWriter(str(folder))
+            boards[:] = [board]
             for name, value in event.items():
                 if isinstance(value, int | float) and name not in ("step", "total"):
                     board.add_scalar(f"{event['event']}/{name}", value, event["step"])
