@@ -98,7 +98,7 @@ def check(
     if as_json:
         screen.out.print_json(json.dumps(found.to_json()))
     else:
-        screen.out.print(checks.table(found))
+        screen.out.print(checks.table(found), markup=True)
     if found.fatal:
         raise typer.Exit(2)
 
@@ -128,7 +128,7 @@ def describe(
     experiment = override(find(preset), settings or [])
     screen.out.print(reason(preset) + "\n")
     for part in describes.describe(experiment, (size, size)):
-        screen.out.print(part)
+        screen.out.print(part, markup=True)
     if figure is not None:
         describes.draw(experiment, (size, size), figure)
         screen.out.print(f"diagram: {figure}")
