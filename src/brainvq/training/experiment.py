@@ -180,7 +180,7 @@ def _data_facts(data: str | Path, caches: dict[str, Cache]) -> dict[str, Any]:
     return {
         "name": os.path.basename(os.path.normpath(data)),  # noqa: PTH119 - also of names that are no path
         "splits": splits,
-        "size": list(train.size),
+        "size": list(train.images.shape[1:]),
         "mean": train.mean,
         "variance": train.variance,
     }
