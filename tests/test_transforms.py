@@ -125,7 +125,7 @@ def test_affine_comes_back() -> None:
 def test_a_model_beyond_its_range_is_clipped_and_nan_is_refused() -> None:
     x, frame = to_model(Scan(np.zeros((1, 2), np.uint8), None, None, "a"), (1, 1))
     assert to_scan(torch.tensor([[[[-9.0, 9.0]]]]), frame, "a", None).voxels.tolist() == [[0, 255]]
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(InputError, match=r"a: .*NaN"):
         to_scan(x * torch.nan, frame, "a", None)
     with pytest.raises(ValueError, match="shape"):
         to_scan(x[..., :1], frame, "a", None)
@@ -139,3 +139,10 @@ def test_axes_must_fit_the_model() -> None:
 def test_scale_reaches_both_ends_exactly() -> None:
     for most in (255, 65535):
         assert scale(torch.tensor([0, most]), most).tolist() == [-1, 1]
+
+
+def test_a_window_beyond_the_type_comes_back_at_its_limit() -> None:
+    """No scan has such a window; the frame of a damaged file may."""
+    frame = Frame((2, 2), ((0, 0), (0, 0)), (0.0, 1e300), "float16", None)
+    voxels = to_scan(torch.ones(1, 1, 2, 2), frame, "a", None).voxels
+    np.testing.assert_array_equal(voxels, np.full((2, 2), np.finfo(np.float16).max))

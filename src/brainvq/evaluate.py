@@ -8,10 +8,10 @@ same subject (neighbouring slices are nearly copies), where there is one. Number
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -56,8 +56,8 @@ def evaluate(
     """Measure a model on every slice of a split.
 
     `model`: what names it in the result (preset, weights_sha256 ...); `train_mean`: (H, W) in [-1, 1], of `mean_image`,
-    without which that baseline is left out; `progress(done, total)` is called after each batch. Padding is cut off
-    before anything is measured.
+    without which, or where it has another size than the images, that baseline is left out; `progress(done, total)` is
+    called after each batch. Padding is cut off before anything is measured.
 
     Raises:
         InputError: no slices; reconstructions that hold NaN; images smaller than 11 x 11; a tissue mask of another
@@ -66,6 +66,8 @@ def evaluate(
     started, total = time.perf_counter(), len(cache.images)
     if not total:
         raise InputError(f"the {split} split of {source.root} holds no images; there is nothing to measure")
+    if train_mean is not None and tuple(train_mean.shape) != tuple(cache.images.shape[1:]):
+        train_mean = None
     counter = code_usage.UsageCounter(pipeline.spec)
     found: dict[str, Columns] = {}
     for start in range(0, total, batch):
@@ -85,7 +87,7 @@ def evaluate(
         "format": FORMAT,
         "split": split,
         "data": {
-            "name": Path(source.root).name,
+            "name": os.path.basename(os.path.abspath(source.root)),  # noqa: PTH100, PTH119  a link keeps its name
             "fingerprint": source.fingerprint,
             "subjects": len(set(cache.subjects)),
             "images": total,

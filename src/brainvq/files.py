@@ -1,23 +1,30 @@
 """Which files a command reads, and what it names what it writes.
 
-Nothing is overwritten silently, and two inputs of the same name keep the folders they came from.
+Nothing is overwritten silently, two inputs of the same name keep the folders they came from, and a command that fails
+leaves no part of its outputs behind.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from brainvq.errors import InputError
 
 
-def gather(inputs: Sequence[Path], suffixes: tuple[str, ...]) -> list[tuple[Path, Path]]:
+def gather(
+    inputs: Sequence[Path], suffixes: tuple[str, ...], *, leave_out: Callable[[Path], bool] = lambda below: False
+) -> list[tuple[Path, Path]]:
     """Every file of `inputs` (files and folders) with one of the suffixes, and a relative name for its output.
 
-    A file in a folder keeps its place in the folder. Where two files would get the same name, all keep the folders
-    below the nearest one that they share.
+    A file in a folder keeps its place in the folder, unless its name is hidden or `leave_out(path below the folder)`;
+    a file given by name is taken as it is. Where two files would get the same name, all keep the folders below the
+    nearest one that they share. A link is a file of its own.
 
     Raises:
         InputError: an input is missing, or holds no such file.
@@ -25,27 +32,23 @@ def gather(inputs: Sequence[Path], suffixes: tuple[str, ...]) -> list[tuple[Path
     found: list[tuple[Path, Path]] = []
     for given in inputs:
         if given.is_dir():
-            below = sorted(path for path in given.rglob("*") if path.is_file() and _named(path, suffixes))
-            below = [path for path in below if not path.name.startswith(".")]
-            if not below:
-                raise InputError(f"{given}: no file in it ends in {', '.join(suffixes)}.")
-            found += [(path, path.relative_to(given)) for path in below]
+            found += _below(given, suffixes, leave_out)
         elif given.exists():
             found.append((given, Path(given.name)))
         else:
             raise InputError(f"{given}: there is no such file or folder.")
-    found = list({path.resolve(): (path, name) for path, name in found}.values())
-    if max(Counter(name for _, name in found).values()) == 1:
-        return found
-    shared = Path(os.path.commonpath([path.resolve().parent for path, _ in found]))
-    return [(path, path.resolve().relative_to(shared)) for path, _ in found]
+    once = {_absolute(path): (path, name) for path, name in found}
+    if len({name for _, name in once.values()}) == len(once):
+        return list(once.values())
+    shared = os.path.commonpath([place.parent for place in once])
+    return [(path, place.relative_to(shared)) for place, (path, _) in once.items()]
 
 
 def outputs(names: Sequence[Path], out: Path, *, force: bool) -> list[Path]:
-    """Paths below `out`, whose folders are made.
+    """Paths below `out`; nothing is made yet.
 
     Raises:
-        InputError: `out` is a file, two outputs share a name, or one exists and `force` is not set.
+        InputError: `out` is a file, two outputs share a name, or one exists and `force` is not set (or it is a folder).
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; --out needs a folder.")
@@ -56,10 +59,61 @@ def outputs(names: Sequence[Path], out: Path, *, force: bool) -> list[Path]:
     there = [path for path in paths if path.exists()]
     if there and not force:
         raise InputError(f"{there[0]} exists ({len(there)} such files). Give another --out, or --force to replace.")
-    for folder in {path.parent for path in paths}:
-        folder.mkdir(parents=True, exist_ok=True)
+    folders = [path for path in there if path.is_dir()]
+    if folders:
+        raise InputError(f"{folders[0]} is a folder, and a file would take its place. Give another --out.")
     return paths
 
 
-def _named(path: Path, suffixes: tuple[str, ...]) -> bool:
-    return path.name.lower().endswith(suffixes)
+@contextmanager
+def staged(paths: Sequence[Path], out: Path) -> Iterator[list[Path]]:
+    """Where to write each of `paths` (below `out`) first: they take their names together when the block ends well.
+
+    The place is a hidden folder in `out`, so on the same disk; it is gone afterwards whatever happens, and so is `out`
+    if it was made for nothing.
+
+    Raises:
+        InputError: `out` cannot be written to.
+    """
+    new, hidden = not out.exists(), out / f".{secrets.token_hex(8)}.tmp"
+    targets = [hidden / path.relative_to(out) for path in paths]
+    try:
+        _make_folders(targets, out)
+        yield targets
+        _make_folders(paths, out)
+        for target, path in zip(targets, paths, strict=True):
+            target.replace(path)
+    except InputError as error:  # of the folder that the user gave, not of the hidden one
+        raise InputError(str(error).replace(str(hidden), str(out))) from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+        if new:
+            with suppress(OSError):  # it holds the outputs
+                out.rmdir()
+
+
+def _make_folders(paths: Sequence[Path], out: Path) -> None:
+    try:
+        for folder in {path.parent for path in paths}:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{out}: cannot be written ({error.strerror}: {error.filename}). Give another --out."
+        ) from error
+
+
+def _below(folder: Path, suffixes: tuple[str, ...], leave_out: Callable[[Path], bool]) -> list[tuple[Path, Path]]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name.lower().endswith(suffixes))
+    names = [(path, path.relative_to(folder)) for path in found]
+    names = [(path, name) for path, name in names if not any(part.startswith(".") for part in name.parts)]
+    kept = [(path, name) for path, name in names if not leave_out(name)]
+    if names and not kept:
+        raise InputError(f"{folder}: all {len(names)} images are label maps by their names. Give the scans.")
+    if not kept:
+        raise InputError(f"{folder}: no file in it ends in {', '.join(suffixes)}.")
+    return kept
+
+
+def _absolute(path: Path) -> Path:
+    """Without `..`, and with links as they are called."""
+    return Path(os.path.abspath(path))  # noqa: PTH100

@@ -6,24 +6,36 @@ Everything here is float32 and changes nothing in the model.
 
 from __future__ import annotations
 
+import io
 import json
+import math
+import struct
+import tokenize
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brainvq import run as runs
 from brainvq.codes import Codes, CodeSpec
-from brainvq.data.scan import Scan, atomic, read
+from brainvq.data.scan import LARGEST, Scan, atomic, read
 from brainvq.data.transforms import Frame, to_model, to_scan
 from brainvq.errors import InputError
 from brainvq.run import Model
 
 FORMAT = 1
+LARGEST_ARCHIVE = 1 << 28  # bytes of a file of codes, decompressed
+LARGEST_IMAGE = 2 * LARGEST  # pixels with padding
+DAMAGE = (  # what the decoders of ZIP, NPY and JSON raise on foreign bytes
+    *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError, SyntaxError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +83,7 @@ class Pipeline:
         """The scan that the codes stand for: shape, intensities and dtype of the one that was encoded.
 
         Raises:
-            InputError: the codes come from another tokenizer, or do not fit the frame.
+            InputError: the codes come from another tokenizer, or do not fit the frame; or the weights give NaN.
         """
         if encoded.weights_sha256 != self.weights_sha256:
             raise InputError(
@@ -80,7 +92,10 @@ class Pipeline:
             )
         frame = encoded.frame
         size = [n + sum(ends) for n, ends in zip(frame.shape, frame.padding, strict=True)]
-        self.spec.check(encoded.codes, size)
+        try:
+            self.spec.check(encoded.codes, size)
+        except InputError as error:
+            raise InputError(f"{encoded.name}: {error}") from error
         return to_scan(self._decode(encoded.codes), frame, encoded.name, encoded.subject)
 
     def reconstruct(self, scan: Scan | str | Path) -> Scan:
@@ -131,21 +146,51 @@ def save_encoded(encoded: Encoded, path: Path) -> None:
 
 
 def load_encoded(path: Path) -> Encoded:
-    """What `save_encoded` wrote.
+    """What `save_encoded` wrote. A stranger's file is held against its own sizes before memory is taken for it.
 
     Raises:
         InputError: the file is missing, damaged, or of another format.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            about = json.loads(stored["about"].tobytes())
-            if about["format"] != FORMAT:
-                raise InputError(f"{path} has format {about['format']!r}; this version reads format {FORMAT}.")
-            levels = sorted(name for name in stored.files if name.startswith("codes_"))
-            codes = tuple(torch.from_numpy(stored[name].astype(np.int64)) for name in levels)
+        arrays = _arrays(path)
+        about = json.loads(arrays.pop("about").tobytes())
+        if about["format"] != FORMAT:
+            raise InputError(f"format {about['format']!r}; this version reads format {FORMAT}")
         frame = Frame.from_json(about["frame"])
-        return Encoded(codes, frame, about["name"], about["subject"], about["weights_sha256"])
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a file of codes ({error}). Make one with `brainvq encode`.") from error
+        name, subject, weights = about["name"], about["subject"], about["weights_sha256"]
+        if not (isinstance(name, str) and isinstance(subject, str | None) and isinstance(weights, str)):
+            raise InputError("its name, subject or hash is no text")
+        if math.prod(n + sum(ends) for n, ends in zip(frame.shape, frame.padding, strict=True)) > LARGEST_IMAGE:
+            raise InputError(f"an image of {frame.shape} with padding is beyond {LARGEST_IMAGE:,} pixels")
+        levels = [arrays[f"codes_{level}"] for level in range(len(arrays))]
+        if not levels or any(level.ndim == 0 or len(level) != 1 for level in levels):
+            raise InputError("the codes of one scan are expected")
+        codes = tuple(torch.from_numpy(level.astype(np.int64)) for level in levels)
+    except DAMAGE as error:
+        said = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise InputError(f"{path} is not a file of codes ({said}). Make one with `brainvq encode`.") from error
+    return Encoded(codes, frame, name, subject, weights)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz. A member is never decompressed beyond the size that the archive's directory gives it, and
+    these are summed first; a header inside must agree with what was read, and allocates nothing."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > LARGEST_ARCHIVE:
+            raise InputError(f"it unpacks to more than {LARGEST_ARCHIVE:,} bytes")
+        if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+            raise InputError("its compression is not NumPy's")
+        return {member.filename.removesuffix(".npy"): _array(archive.read(member)) for member in members}
+
+
+def _array(data: bytes) -> NDArray[Any]:
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise InputError("an array of another version of .npy")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.kind != "u":
+        raise InputError(f"an array of {dtype}; unsigned integers are expected")
+    if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+        raise InputError(f"an array of shape {shape} in {len(data)} bytes")
+    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")

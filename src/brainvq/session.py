@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from brainvq import run as runs
 from brainvq.data import scan as scans
+from brainvq.data.layouts import LABEL_FILE, LABEL_FOLDER
 from brainvq.data.loader import open_cache
 from brainvq.data.sources import open_splits
 from brainvq.errors import InputError
 from brainvq.evaluate import evaluate, mean_image
-from brainvq.files import gather, outputs
+from brainvq.files import gather, outputs, staged
 from brainvq.pipeline import Pipeline, load, load_encoded, save_encoded
 from brainvq.report import save_examples
 from brainvq.training.devices import keep_freed_memory
@@ -25,7 +27,8 @@ CODES = ".codes.npz"
 def evaluate_run(folder: Path, data: str, split: str, *, progress: Progress | None = None) -> dict[str, Any]:
     """Measure the model of a run on a split of `data`, store the result in the run, and return it.
 
-    The data are split as they were for training. The mean training image is a baseline where there is a train split.
+    The data are split as they were for training. The mean training image is a baseline where there is a train
+    split of the same size.
 
     Raises:
         InputError: not a run, or no such split.
@@ -51,13 +54,19 @@ def stored_evaluation(folder: Path, split: str) -> dict[str, Any]:
     """The evaluation that a run already has.
 
     Raises:
-        InputError: not a run, or not evaluated on that split.
+        InputError: not a run, not evaluated on that split, or the file is damaged.
     """
     runs.read_config(folder)
     path = folder / "evaluation" / f"{split}.json"
     if not path.exists():
         raise InputError(f"{folder} is not evaluated on {split}. First: brainvq evaluate {folder} --split {split} ...")
-    values: dict[str, Any] = json.loads(path.read_text())
+    again = f"Evaluate again: brainvq evaluate {folder} --split {split} ..."
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({error}). {again}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds no evaluation. {again}")
     return values
 
 
@@ -66,29 +75,32 @@ def reconstruct_files(
 ) -> list[Path]:
     """Every image of `inputs` through the codes and back, into `out`; a JPEG becomes a PNG, for JPEG would lose more.
 
+    Label maps in folders are left out by name; files are taken as given. `out` gets all outputs, or none.
+
     Raises:
         InputError: an input cannot be read, or an output exists and `force` is not set.
     """
     pipeline = load(model)
-    found = gather(inputs, scans.SUFFIXES)
-    paths = outputs([_lossless(name) for _, name in found], out, force=force)
-    for done, ((source, name), path) in enumerate(zip(found, paths, strict=True), start=1):
-        scans.write(pipeline.reconstruct(scans.read(source, name=name.as_posix())), path)
-        _tell(progress, done, len(found))
-    return paths
+    found = _images(inputs)
+
+    def convert(source: Path, name: Path, target: Path) -> None:
+        scans.write(pipeline.reconstruct(scans.read(source, name=name.as_posix())), target)
+
+    return _each(found, outputs([_lossless(name) for _, name in found], out, force=force), out, convert, progress)
 
 
 def encode_files(
     model: Path, inputs: Sequence[Path], out: Path, *, force: bool = False, progress: Progress | None = None
 ) -> list[Path]:
-    """Every image of `inputs` as a file of codes, `NAME.codes.npz`. Raises as `reconstruct_files`."""
+    """Every image of `inputs` as a file of codes, `NAME.codes.npz`. Reads and raises as `reconstruct_files`."""
     pipeline = load(model)
-    found = gather(inputs, scans.SUFFIXES)
-    paths = outputs([name.with_name(name.name + CODES) for _, name in found], out, force=force)
-    for done, ((source, name), path) in enumerate(zip(found, paths, strict=True), start=1):
-        save_encoded(pipeline.encode(scans.read(source, name=name.as_posix())), path)
-        _tell(progress, done, len(found))
-    return paths
+    found = _images(inputs)
+
+    def convert(source: Path, name: Path, target: Path) -> None:
+        save_encoded(pipeline.encode(scans.read(source, name=name.as_posix())), target)
+
+    names = [name.with_name(name.name + CODES) for _, name in found]
+    return _each(found, outputs(names, out, force=force), out, convert, progress)
 
 
 def decode_files(
@@ -97,11 +109,41 @@ def decode_files(
     """Every file of codes back to the image that it stands for. Raises as `reconstruct_files`."""
     pipeline = load(model)
     found = gather(inputs, (CODES,))
+
+    def convert(source: Path, name: Path, target: Path) -> None:
+        encoded = replace(load_encoded(source), name=str(source))  # errors name this file, not the scan it was made of
+        scans.write(pipeline.decode(encoded), target)
+
     names = [_lossless(name.with_name(name.name.removesuffix(CODES))) for _, name in found]
-    paths = outputs(names, out, force=force)
-    for done, ((source, _), path) in enumerate(zip(found, paths, strict=True), start=1):
-        scans.write(pipeline.decode(load_encoded(source)), path)
-        _tell(progress, done, len(found))
+    return _each(found, outputs(names, out, force=force), out, convert, progress)
+
+
+def _images(inputs: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Images with the names of their outputs; one that is none is refused before any work is done."""
+    found = gather(inputs, scans.SUFFIXES, leave_out=_is_label_map)
+    for source, _ in found:
+        scans.header_of(source)
+    return found
+
+
+def _is_label_map(below: Path) -> bool:
+    """By its path below the folder that was given."""
+    return bool(LABEL_FILE.match(below.name)) or any(LABEL_FOLDER.match(folder) for folder in below.parent.parts)
+
+
+def _each(
+    found: Sequence[tuple[Path, Path]],
+    paths: list[Path],
+    out: Path,
+    convert: Callable[[Path, Path, Path], None],
+    progress: Progress | None,
+) -> list[Path]:
+    """convert(source, name, target) of one file after the other; `paths` come to be when all of them are done."""
+    with staged(paths, out) as targets:
+        for done, ((source, name), target) in enumerate(zip(found, targets, strict=True), start=1):
+            convert(source, name, target)
+            if progress is not None:
+                progress(done, len(found))
     return paths
 
 
@@ -115,8 +157,3 @@ def _lossless(name: Path) -> Path:
     if name.suffix.lower() in (".jpg", ".jpeg"):
         return name.with_suffix(".png")
     return name if name.suffix.lower() in scans.SUFFIXES else name.with_name(name.name + ".png")
-
-
-def _tell(progress: Progress | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, total)

@@ -13,12 +13,15 @@ What lies outside the window is clipped, and comes back as the window's edge. In
 types of up to 16 bit and within 2^-23 of the window for wider ones. A constant scan gets a window of width above zero.
 """
 
+import json
+import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from torch import Tensor
 
 from brainvq.data.scan import EXACT_INTEGERS, Scan
@@ -26,32 +29,53 @@ from brainvq.errors import InputError
 
 HEADROOM = 0.25
 LEVELS_8, LEVELS_16 = 255, 65535
+DTYPES = (
+    *("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "float32", "float64"),
+)
+"""What `scan.read` gives."""
 
 
 @dataclass(frozen=True)
 class Frame:
     """What undoes the preprocessing of one scan: shape before padding, (before, after) padding per axis, the window
-    (low, high) in the file's units, the dtype's name, the affine as nested lists."""
+    (low, high) in the file's units, the dtype's name, the affine as nested lists.
 
-    shape: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
+    Raises:
+        InputError: `to_scan` could not undo it.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    shape: tuple[PositiveInt, ...]
+    padding: tuple[tuple[NonNegativeInt, NonNegativeInt], ...]
     window: tuple[float, float]
     dtype: str
     affine: list[list[float]] | None
+
+    def __post_init__(self) -> None:
+        low, high = self.window
+        if not (low < high and math.isfinite(high - low)):
+            raise InputError(f"the window is {low} to {high}; two finite values, the lower one first, are expected.")
+        if len(self.shape) != len(self.padding):
+            raise InputError(f"{len(self.padding)} axes are padded of a shape of {len(self.shape)}.")
+        if self.dtype not in DTYPES:
+            raise InputError(f"the dtype is {self.dtype!r}; one of {', '.join(DTYPES)} is expected.")
+        if self.affine is not None and [len(row) for row in self.affine] != [4] * 4:
+            raise InputError("the affine is not 4 x 4.")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Frame":
-        low, high = values["window"]
-        return cls(
-            shape=tuple(int(n) for n in values["shape"]),
-            padding=tuple((int(before), int(after)) for before, after in values["padding"]),
-            window=(float(low), float(high)),
-            dtype=str(values["dtype"]),
-            affine=values["affine"],
-        )
+    def from_json(cls, values: Any) -> "Frame":
+        """Raises InputError, with the field, for what `to_json` cannot have given."""
+        try:
+            return TypeAdapter(cls).validate_json(json.dumps(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(["frame", *(str(part) for part in first["loc"])])
+            raise InputError(f"{where}: {first['msg'].removeprefix('Value error, ').removesuffix('.')}.") from error
 
 
 def window_of(voxels: NDArray[Any]) -> tuple[float, float]:
@@ -109,18 +133,26 @@ def to_model(scan: Scan, multiple: tuple[int, ...]) -> tuple[Tensor, Frame]:
 
 
 def to_scan(x: Tensor, frame: Frame, name: str, subject: str | None) -> Scan:
-    """The inverse of `to_model` for x (1, 1, *S): unpadded, clipped to the window, in units and dtype of the file."""
+    """The inverse of `to_model` for x (1, 1, *S): unpadded, clipped to the window, in units and dtype of the file.
+
+    Raises InputError for NaN or infinity in x.
+    """
     expected = tuple(n + before + after for n, (before, after) in zip(frame.shape, frame.padding, strict=True))
     if tuple(x.shape) != (1, 1, *expected):
         raise ValueError(f"x has shape {tuple(x.shape)}; this frame expects {(1, 1, *expected)}.")
     inside = tuple(slice(before, before + n) for n, (before, _) in zip(frame.shape, frame.padding, strict=True))
     values = x.detach().to("cpu", torch.float64).numpy()[0, 0][inside]
     if not np.isfinite(values).all():
-        raise ValueError(f"{name}: the model returned NaN or infinite values; its weights may be damaged.")
+        raise InputError(
+            f"{name}: the model returned NaN or infinite values; finite ones are expected. Its weights may be damaged: "
+            "train it again, or restore the run from a copy."
+        )
     low, high = frame.window
     voxels = low + (np.clip(values, -1.0, 1.0) + 1.0) / 2.0 * (high - low)
     dtype = np.dtype(frame.dtype)
-    if dtype.kind != "f":
+    if dtype.kind == "f":
+        voxels = np.clip(voxels, np.finfo(dtype).min, np.finfo(dtype).max)
+    else:
         limits = np.iinfo(dtype)
         voxels = np.clip(np.rint(voxels), max(limits.min, -EXACT_INTEGERS), min(limits.max, EXACT_INTEGERS))
     affine = None if frame.affine is None else np.array(frame.affine, dtype=np.float64)
