@@ -283,7 +283,7 @@ def test_hostile_text_stays_text(tmp_path: Path, run: Path, data: dict[str, tupl
 
 
 def worst(run: Path) -> str:
-    per_subject = evaluation(run)["per_subject"]
+    per_subject: dict[str, dict[str, float]] = evaluation(run)["per_subject"]
     return min(per_subject, key=lambda name: per_subject[name]["ssim"])
 
 

@@ -15,7 +15,8 @@ from brainvq.report.examples import Examples
 from brainvq.report.ink import FIRST, INK, MUTED, SECOND, Drawing, finish, legend, panel, style, to_png
 from brainvq.report.markup import Html
 from brainvq.report.pictures import code_colours, error_colours
-from brainvq.report.record import Evaluation, Level, Line, Record
+from brainvq.report.record import Line, Record
+from brainvq.report.stored import Evaluation, Level
 
 POINTS = 300  # of a curve; more are averaged
 

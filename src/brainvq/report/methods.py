@@ -13,7 +13,8 @@ from typing import Any
 from brainvq.metrics.definitions import MEASURES
 from brainvq.metrics.statistics import DRAWS
 from brainvq.report.prose import REFERENCES, SENTENCES, listed, loss, optimiser, precision, settings
-from brainvq.report.record import Evaluation, Facts, Record
+from brainvq.report.record import Record
+from brainvq.report.stored import Evaluation, Facts
 from brainvq.tables import BASELINES
 from brainvq.training.experiment import Experiment
 

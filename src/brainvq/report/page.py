@@ -8,7 +8,8 @@ from importlib.resources import files
 from brainvq.report import sections
 from brainvq.report.ink import Drawing
 from brainvq.report.markup import Html, join, tag
-from brainvq.report.record import Evaluation, Record
+from brainvq.report.record import Record
+from brainvq.report.stored import Evaluation
 from brainvq.tables import BASELINES
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

@@ -11,120 +11,20 @@ import shlex
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
-from pydantic import BaseModel, PositiveInt, ValidationError, model_validator
+from pydantic import ValidationError
 
 from brainvq import run as runs
 from brainvq.config import from_json
 from brainvq.errors import InputError
 from brainvq.report.examples import Examples, load_examples
+from brainvq.report.stored import Evaluation, Facts
 from brainvq.tables import rows
 from brainvq.training.experiment import Experiment
 from brainvq.training.log import read as read_log
 
 SPLITS = ("test", "validate", "train")  # the first that was evaluated is the headline
-
-
-class Split(BaseModel):
-    subjects: int
-    images: int
-    fingerprint: str
-
-
-class Data(BaseModel):
-    name: str
-    splits: dict[str, Split]
-    size: list[PositiveInt]
-    mean: float
-    variance: float
-
-
-class Hardware(BaseModel):
-    cpu: str
-    cores: int | None
-    threads: int
-    memory_gib: float | None
-    gpu: str | None
-    system: str
-
-
-class Spec(BaseModel):
-    entries: list[PositiveInt]
-    strides: list[list[PositiveInt]]
-
-
-class Facts(BaseModel):
-    """config.json, but for the experiment. Null is what only the end of training knows."""
-
-    preset: str
-    command: str
-    version: str
-    data: Data
-    spec: Spec
-    parameters: dict[str, int]
-    hardware: Hardware
-    versions: dict[str, str]
-    seed: int
-    planned_steps: int
-    steps: int | None
-    images_seen: int | None
-    wall_time_s: float | None
-    weights_sha256: str | None
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if not self.spec.entries or len(self.spec.entries) != len(self.spec.strides):
-            raise ValueError("spec needs one stride for each level of entries")
-        if any(len(stride) != len(self.data.size) for stride in self.spec.strides):
-            raise ValueError("spec.strides and data.size have other numbers of axes")
-        return self
-
-
-class Interval(BaseModel):
-    mean: float
-    low: float | None
-    high: float | None
-
-
-class Level(BaseModel):
-    entries: int
-    live_entries: int
-    counts: list[int]
-
-
-class Usage(BaseModel):
-    live_entries: int
-    dead_entries: int
-    perplexity: float
-    nominal_bits_per_pixel: float
-    entropy_bits_per_pixel: float
-    held_out_bits_per_pixel: float | None
-    levels: list[Level]
-
-
-class Measured(BaseModel):
-    """Which images were measured."""
-
-    name: str
-    fingerprint: str
-    subjects: int
-    images: int
-
-
-class Evaluation(BaseModel):
-    """evaluation/SPLIT.json; `table` are the lines of `tables.rows`."""
-
-    format: Literal[1]
-    split: str
-    data: Measured
-    model: dict[str, Any]
-    measures: dict[str, Interval]
-    baselines: dict[str, dict[str, Interval]]
-    per_subject: dict[str, dict[str, float]]
-    usage: Usage
-    definitions: dict[str, str]
-    table: list[tuple[str, ...]] = []
 
 
 Line = dict[str, float]
@@ -245,21 +145,12 @@ def _evaluations(folder: Path, notes: list[str]) -> dict[str, Evaluation]:
         try:
             values = json.loads(path.read_bytes())
             result = Evaluation.model_validate(values)
-            _refuse_incomplete(result, split)
+            if result.split != split:
+                raise ValueError(f"it is of {result.split}")
             found[split] = result.model_copy(update={"table": rows(values)})
         except (OSError, ValueError, KeyError, TypeError):
             notes.append(f"evaluation/{split}.json is damaged and left out. Evaluate again on {split}.")
     return found
-
-
-def _refuse_incomplete(result: Evaluation, split: str) -> None:
-    levels = result.usage.levels
-    if result.split != split or not result.per_subject or not levels:
-        raise ValueError("of another split, or empty")
-    if any(len(level.counts) != level.entries or level.entries < 1 for level in levels):
-        raise ValueError("counts and entries differ")
-    if any("ssim" not in row for row in result.per_subject.values()):
-        raise ValueError("a subject has no SSIM")
 
 
 def _examples(folder: Path, result: Evaluation, facts: Facts, notes: list[str]) -> Examples | None:

@@ -15,7 +15,8 @@ from brainvq.report.ink import Drawing
 from brainvq.report.markup import Html, image, join, tag
 from brainvq.report.methods import duration, methods
 from brainvq.report.pictures import ERROR_RANGE, code_colours, code_scale, data_uri, error_colours, error_scale
-from brainvq.report.record import Evaluation, Facts, Record
+from brainvq.report.record import Record
+from brainvq.report.stored import Evaluation, Facts, Split
 from brainvq.tables import BASELINES
 
 KEY_MEASURES = ("SSIM", "SSIM foreground")
@@ -94,7 +95,11 @@ def measures(record: Record) -> Html:
 
 
 def _table(result: Evaluation) -> Html:
-    heads = ["measure", record_name(result), *(BASELINES.get(name, name) for name in result.baselines)]
+    heads = [
+        "measure",
+        str(result.model.get("preset") or "model"),
+        *(BASELINES.get(name, name) for name in result.baselines),
+    ]
     arrows = {_label(name): "↑" if measure.better == "higher" else "↓" for name, measure in MEASURES.items()}
     lines = []
     for label, value, *beside in result.table:
@@ -112,10 +117,6 @@ def _table(result: Evaluation) -> Html:
     inside = tag("table", head, tag("tbody", *lines))
     region = {"role": "region", "tabindex": "0", "aria_label": f"Measures on {result.split}"}
     return join(tag("p", caption, class_="muted prose"), tag("div", inside, class_="scroll", **region))
-
-
-def record_name(result: Evaluation) -> str:
-    return str(result.model.get("preset") or "model")
 
 
 def _label(name: str) -> str:
@@ -217,9 +218,8 @@ def provenance(record: Record) -> Html:
     )
 
 
-def _split(split: object) -> Html:
-    images, subjects, digest = (getattr(split, name) for name in ("images", "subjects", "fingerprint"))
-    return join(f"{images:,} images of {subjects:,} subjects, SHA-256 ", tag("code", digest))
+def _split(split: Split) -> Html:
+    return join(f"{split.images:,} images of {split.subjects:,} subjects, SHA-256 ", tag("code", split.fingerprint))
 
 
 def _setting(values: dict[str, object], path: str) -> object:

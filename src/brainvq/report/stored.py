@@ -1,0 +1,117 @@
+"""What the files of a run hold, as far as a report tells it: types, and what must agree."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, PositiveInt, model_validator
+
+
+class Split(BaseModel):
+    subjects: int
+    images: int
+    fingerprint: str
+
+
+class Data(BaseModel):
+    name: str
+    splits: dict[str, Split]
+    size: list[PositiveInt]
+    mean: float
+    variance: float
+
+
+class Hardware(BaseModel):
+    cpu: str
+    cores: int | None
+    threads: int
+    memory_gib: float | None
+    gpu: str | None
+    system: str
+
+
+class Spec(BaseModel):
+    entries: list[PositiveInt]
+    strides: list[list[PositiveInt]]
+
+
+class Facts(BaseModel):
+    """config.json, but for the experiment. Null is what only the end of training knows."""
+
+    preset: str
+    command: str
+    version: str
+    data: Data
+    spec: Spec
+    parameters: dict[str, int]
+    hardware: Hardware
+    versions: dict[str, str]
+    seed: int
+    planned_steps: int
+    steps: int | None
+    images_seen: int | None
+    wall_time_s: float | None
+    weights_sha256: str | None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not self.spec.entries or len(self.spec.entries) != len(self.spec.strides):
+            raise ValueError("spec needs one stride for each level of entries")
+        if any(len(stride) != len(self.data.size) for stride in self.spec.strides):
+            raise ValueError("spec.strides and data.size have other numbers of axes")
+        return self
+
+
+class Interval(BaseModel):
+    mean: float
+    low: float | None
+    high: float | None
+
+
+class Level(BaseModel):
+    entries: PositiveInt
+    live_entries: int
+    counts: list[int]
+
+
+class Usage(BaseModel):
+    live_entries: int
+    dead_entries: int
+    perplexity: float
+    nominal_bits_per_pixel: float
+    entropy_bits_per_pixel: float
+    held_out_bits_per_pixel: float | None
+    levels: list[Level]
+
+
+class Measured(BaseModel):
+    """Which images were measured."""
+
+    name: str
+    fingerprint: str
+    subjects: int
+    images: int
+
+
+class Evaluation(BaseModel):
+    """evaluation/SPLIT.json; `table` are the lines of `tables.rows`."""
+
+    format: Literal[1]
+    split: str
+    data: Measured
+    model: dict[str, Any]
+    measures: dict[str, Interval]
+    baselines: dict[str, dict[str, Interval]]
+    per_subject: dict[str, dict[str, float]]
+    usage: Usage
+    definitions: dict[str, str]
+    table: list[tuple[str, ...]] = []
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        levels = self.usage.levels
+        if not self.per_subject or any("ssim" not in row for row in self.per_subject.values()):
+            raise ValueError("every subject needs an SSIM")
+        if not levels or any(len(level.counts) != level.entries for level in levels):
+            raise ValueError("usage needs levels, and a count for each entry")
+        return self
