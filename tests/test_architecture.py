@@ -10,11 +10,12 @@ import brainvq
 
 ROOT = Path(brainvq.__file__).parent
 
-LINE = {"errors", "codes", "config", "head"}
+LINE = {"errors", "codes", "config", "head", "writing"}
 TRAINED = {"run", "pipeline", "evaluate", "tables", "report", "training"}
 PARTS = LINE | {"data", "networks", "quantizers", "metrics", "tokenizers", "priors", "codec"}
 SEES: dict[str, tuple[set[str], str]] = {
     "errors": (set(), "the exception that all may raise needs nothing"),
+    "writing": ({"errors"}, "a helper for whoever writes a file"),
     "codes": ({"errors"}, "the waist knows nothing of images or models"),
     "config": ({"errors"}, "parts are resolved by their file name, not imported"),
     "head": ({"errors"}, "one definition for data and metrics stands below both"),
@@ -26,7 +27,7 @@ SEES: dict[str, tuple[set[str], str]] = {
     "priors": (LINE | {"networks"}, "below the waist there are only codes: what a prior must know comes as arrays"),
     "codec": ({"codes", "errors"}, "the file format needs integer tables only"),
     "run": (
-        {"config", "codes", "errors", "networks.base", "quantizers.base", "tokenizers.base", "priors.base"},
+        {"config", "codes", "errors", "writing", "networks.base", "quantizers.base", "tokenizers.base", "priors.base"},
         "a run folder opens any model by its contract",
     ),
     "training": (PARTS | {"run"}, "training stands above the parts, below what uses a trained model"),
