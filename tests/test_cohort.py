@@ -190,7 +190,7 @@ def test_two_processes_share_one_cached_cohort(tmp_path: Path) -> None:
     outputs = [process.communicate(timeout=250)[0].strip() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert outputs[0] == outputs[1]
-    assert list((tmp_path / "cohort").iterdir()) == [Path(outputs[0])], "one folder and no temporary one"
+    assert [path for key in (tmp_path / "cohorts").iterdir() for path in key.iterdir()] == [Path(outputs[0])]
     assert len(list(Path(outputs[0]).rglob("case_*.png"))) == 4
 
 

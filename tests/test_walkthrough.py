@@ -56,9 +56,10 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert (work / "run" / "model.safetensors").is_file()
     assert (work / "run" / "evaluation" / "validate.json").is_file()
-    said = {name: next(cell for cell in cells if name in cell.source) for name in ("open_splits(data)", "train(resume")}
+    names = ("open_splits(data)", "train(experiment")
+    said = {name: next(cell for cell in cells if name in cell.source) for name in names}
     assert "2 slices of 1 subjects" in _texts(said["open_splits(data)"])
-    assert "step 2 of 2, loss " in _texts(said["train(resume"])
+    assert "step 2 of 2, loss " in _texts(said["train(experiment"])
     assert sum(_pictures(cell) for cell in cells) == 7
     measured = next(_texts(cell) for cell in cells if "evaluate_run(run" in cell.source)
     assert all(word in measured for word in ("SSIM foreground", "mean image", "live entries", "bits a pixel, nominal"))
