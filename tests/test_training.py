@@ -262,29 +262,20 @@ def test_other_data_are_not_resumed(whole, slices_folder):
         train(small(), slices_folder, whole, resume=True)
 
 
-PROCESSES = """
-import sys
-from pathlib import Path
-import torch
-from brainvq.training.experiment import train
-sys.path.insert(0, {tests!r})
-from test_training import small
-torch.set_num_threads(1)
-train(small("train.steps=6", "train.checkpoint_every=6"), {data!r}, Path({out!r}))
-"""
-
-
 def test_two_processes_learn_what_one_does(slices_folder, cache, tmp_path):
     """The same global batches: equal up to the order of float32 sums, here within 2e-4 of each tensor's scale."""
-    script = tmp_path / "script.py"
     one, two = tmp_path / "one", tmp_path / "two"
-    train(small("train.steps=6", "train.checkpoint_every=6"), slices_folder, one)
-    script.write_text(PROCESSES.format(tests=str(Path(__file__).parent), data=str(slices_folder), out=str(two)))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
-    launcher += ["--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run([*launcher, str(script)], env=environment, capture_output=True, text=True)
+    steps = ("train.steps=6", "train.checkpoint_every=6")
+    train(small(*steps), slices_folder, one)
+    flags = [f"--set={setting}" for setting in (*SETTINGS, *steps)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d"]
+    command = ["--rdzv-endpoint=127.0.0.1:0", "-m", "brainvq", "train", "keras_f8_ema", "--data", str(slices_folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launcher, *command, "--out", str(two), *flags], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("model:") == 1, "one of the processes speaks"
     left, right = (load_file(run / "checkpoints/step-00000006/task.safetensors") for run in (one, two))
     for name, value in left.items():
         if name.startswith("model/"):

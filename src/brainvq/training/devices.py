@@ -20,7 +20,9 @@ def accelerator(precision: Precision) -> Accelerator:
     keep_freed_memory()
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)  # codebook statistics agree by construction
     mixed = "bf16" if resolve(precision) == "bf16" else "no"
-    return Accelerator(mixed_precision=mixed, kwargs_handlers=[ddp])
+    no_accelerator = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    # said outright, or Accelerate takes each of torchrun's processes on a machine without a GPU for the only one
+    return Accelerator(cpu=no_accelerator, mixed_precision=mixed, kwargs_handlers=[ddp])
 
 
 def resolve(precision: Precision) -> Literal["bf16", "fp32"]:
