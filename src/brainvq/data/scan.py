@@ -55,11 +55,6 @@ def read(path: str | Path, *, name: str | None = None, subject: str | None = Non
     return Scan(np.ascontiguousarray(voxels), None, subject, path.name if name is None else name)
 
 
-def shape_of(path: str | Path) -> tuple[int, ...]:
-    """(H, W) from the header alone."""
-    return header_of(path)[0]
-
-
 def header_of(path: str | Path) -> tuple[tuple[int, ...], bool]:
     """(H, W), and whether the grey values are 8 bit, from the header alone."""
     path = Path(path)
