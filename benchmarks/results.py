@@ -9,7 +9,6 @@ written anew from them.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from brainvq.demo import run_demo
 from brainvq.presets import preset
 from brainvq.report import write_report
 from brainvq.run import read_config, write_json
-from brainvq.session import evaluate_run
+from brainvq.session import evaluate_run, stored_evaluation
 from brainvq.training.experiment import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,11 +61,10 @@ def _train(name: str, settings: list[str]) -> Path:
 
 
 def _evaluate(run: Path) -> dict[str, Any]:
-    path = run / "evaluation" / "validate.json"
-    if path.exists():
-        found: dict[str, Any] = json.loads(path.read_text())
+    if (run / "evaluation" / "validate.json").exists():
+        found = stored_evaluation(run, "validate")
         if found["model"]["weights_sha256"] == read_config(run)["weights_sha256"]:
-            print(f"{run.name}: evaluated, {path}")
+            print(f"{run.name}: evaluated")
             return found
     with screen.bar(f"evaluating {run.name}") as progress:
         return evaluate_run(run, str(OASIS), "validate", progress=progress)

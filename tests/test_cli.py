@@ -243,6 +243,9 @@ def test_a_run_that_was_tampered_with_is_refused_in_one_line(call, trained, slic
     task = json.loads(json.dumps(good))
     task["experiment"]["tokenizer"] = good["experiment"]["task"]
     other = {**good, "spec": {"entries": [99], "strides": [[8, 8]]}}
+    half = {**good, "experiment": {"tokenizer": good["experiment"]["tokenizer"]}}
+    (trained / "config.json").write_text(json.dumps(half))
+    refused(call("evaluate", trained, "--data", slices_folder), "preset")
     for bad in (huge, task, other, {**good, "experiment": []}, {"format": 1}, {**good, "spec": {}}):
         (trained / "config.json").write_text(json.dumps(bad))
         refused(call("evaluate", trained, "--data", slices_folder), "config.json" if bad is not task else "tokenizer")

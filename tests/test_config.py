@@ -40,7 +40,7 @@ def test_every_key_can_be_set_to_what_it_holds() -> None:
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(InputError, match="Did you mean 'keras_f8'"):
+    with pytest.raises(InputError, match="did you mean 'keras_f8'"):
         preset("keras_f9")
 
 

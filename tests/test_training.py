@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -253,6 +254,22 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_something_else(whole, slice
     with pytest.raises(InputError, match="is not a run"):
         train(small(), slices_folder, foreign, resume=True)
     assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
+
+
+def test_resume_never_starts_over_nor_goes_back(whole, slices_folder):
+    before = weights(whole)
+    with pytest.raises(InputError, match="step 9, and 5 are asked for"):
+        train(small("train.steps=5"), slices_folder, whole, resume=True)
+    shutil.rmtree(whole / "checkpoints")
+    with pytest.raises(InputError, match="no whole checkpoint"):
+        train(small(), slices_folder, whole, resume=True)
+    assert weights(whole) == before
+
+
+def test_a_longer_schedule_is_told(whole, slices_folder):
+    events: list[dict] = []
+    train(small("train.steps=12"), slices_folder, whole, resume=True, watch=events.append)
+    assert any("schedule was 9 and is 12" in event.get("message", "") for event in events)
 
 
 def test_other_data_are_not_resumed(whole, slices_folder):

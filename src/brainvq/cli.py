@@ -41,10 +41,10 @@ Pattern = Annotated[
 @app.command(epilog="Example: brainvq demo --out demo")
 def demo(
     out: Out = Path("demo"),
-    steps: Annotated[int, typer.Option(min=1, help="Training steps; fewer are quicker and worse.")] = 800,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps; fewer are quicker and worse.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Start anew where an earlier demo lies.")] = False,
 ) -> None:
-    """Everything once, on embedded data: synthetic heads, a tokenizer, its measures, a report. About three minutes."""
+    """Everything once, on embedded data: synthetic heads, a tokenizer, its measures, a report. About a minute."""
     from brainvq.demo import run_demo
 
     result, page = run_demo(out, steps=steps, force=force)

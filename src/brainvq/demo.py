@@ -16,12 +16,11 @@ from brainvq.report import write_report
 from brainvq.session import evaluate_run
 from brainvq.training.experiment import train
 
-STEPS = 800
 COHORT = {"subjects": 40, "slices": 16, "size": 128}
 
 
-def run_demo(out: Path, *, steps: int = STEPS, force: bool = False) -> tuple[dict[str, Any], Path]:
-    """Train, evaluate and report into `out`; the evaluation and the path of the report.
+def run_demo(out: Path, *, steps: int | None = None, force: bool = False) -> tuple[dict[str, Any], Path]:
+    """Train (for `steps`, or as long as the preset says), evaluate and report into `out`; evaluation and report's path.
 
     Raises:
         InputError: `out` exists and is not an earlier demo, or is one and `force` is not set.
@@ -32,8 +31,9 @@ def run_demo(out: Path, *, steps: int = STEPS, force: bool = False) -> tuple[dic
         data = cached_cohort(**COHORT, progress=progress)
     if run.exists():
         shutil.rmtree(run)
+    settings = [] if steps is None else [f"train.steps={steps}"]
     with screen.training("training") as watch:
-        train(override(preset("demo"), [f"train.steps={steps}"]), data, run, command="brainvq demo", watch=watch)
+        train(override(preset("demo"), settings), data, run, command="brainvq demo", watch=watch)
     with screen.bar("evaluating") as progress:
         result = evaluate_run(run, str(data), "validate", progress=progress)
     return result, write_report(run)

@@ -6,9 +6,9 @@ Train one with `brainvq train NAME --data DATA --out RUN`; see all of them with 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
+from brainvq.config import did_you_mean
 from brainvq.errors import InputError
 from brainvq.networks import keras_conv
 from brainvq.quantizers import vq
@@ -91,9 +91,7 @@ def preset(name: str) -> Experiment:
         InputError: no such preset; the nearest name is given.
     """
     if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise InputError(f"unknown preset {name!r}.{hint} Presets: {', '.join(PRESETS)}.")
+        raise InputError(f"unknown preset {name!r}{did_you_mean(name, list(PRESETS))}. Presets: {', '.join(PRESETS)}.")
     return PRESETS[name]()
 
 

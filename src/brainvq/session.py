@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from brainvq import run as runs
+from brainvq.config import from_json
 from brainvq.data import scan as scans
 from brainvq.data.layouts import LABEL_FILE, LABEL_FOLDER
 from brainvq.data.loader import open_cache
@@ -19,6 +20,7 @@ from brainvq.files import gather, outputs, staged
 from brainvq.pipeline import Pipeline, load, load_encoded, save_encoded
 from brainvq.report import save_examples
 from brainvq.training.devices import keep_freed_memory
+from brainvq.training.experiment import Experiment
 
 Progress = Callable[[int, int], None]
 CODES = ".codes.npz"
@@ -35,8 +37,8 @@ def evaluate_run(folder: Path, data: str, split: str, *, progress: Progress | No
     """
     keep_freed_memory()
     pipeline = load(folder)
-    experiment = pipeline.config["experiment"]
-    splits = open_splits(data, subject_pattern=experiment["data"]["subject_pattern"])
+    experiment = from_json(Experiment, pipeline.config["experiment"])
+    splits = open_splits(data, subject_pattern=experiment.data.subject_pattern)
     if split not in splits:
         raise InputError(f"{data} has no {split} split. It has: {', '.join(splits)}.")
     source = splits[split]
@@ -150,7 +152,7 @@ def _each(
 def _named(pipeline: Pipeline) -> dict[str, Any]:
     config = pipeline.config
     kept = ("preset", "version", "steps", "images_seen", "wall_time_s", "parameters", "hardware", "seed")
-    return {**{name: config[name] for name in kept}, "weights_sha256": pipeline.weights_sha256}
+    return {**{name: config.get(name) for name in kept}, "weights_sha256": pipeline.weights_sha256}
 
 
 def _lossless(name: Path) -> Path:
