@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from heads import blurred, heads, to_x
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
@@ -19,6 +18,7 @@ from brainvq.errors import InputError
 from brainvq.head import head_mask
 from brainvq.metrics.definitions import MEASURES
 from brainvq.metrics.distortion import MS_SSIM_WEIGHTS, Distortion, distortion, ssim, ssim_shifted, to_uint8
+from heads import blurred, heads, to_x
 
 ORACLE = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 BRAIN = {"ssim_brain", "psnr_brain"}

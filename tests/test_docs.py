@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import laws
 import pytest
 import torch
 import typer
 
+import laws
 from brainvq import config as configs
 from brainvq.cli import app
 from brainvq.config import override, part_config, paths, to_json

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from heads import heads, to_x
 from PIL import Image
 from rich.console import Console
 
@@ -19,6 +18,7 @@ from brainvq.evaluate import compare, evaluate, mean_image
 from brainvq.metrics.definitions import MEASURES
 from brainvq.metrics.distortion import distortion
 from brainvq.tables import difference_table, rows, table
+from heads import heads, to_x
 
 SUBJECTS, SLICES, SIZE = 4, 3, (44, 40)
 

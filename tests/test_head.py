@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from heads import heads
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from brainvq.head import _fill_holes, head_mask, otsu
+from heads import heads
 
 
 def disc(size: int, centre: tuple[int, int], radius: float) -> np.ndarray:

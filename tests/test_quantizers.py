@@ -6,6 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
+from brainvq.config import kinds, part_config
+from brainvq.quantizers import search
+from brainvq.quantizers.base import Quantizer, QuantizerConfig
 from laws import (
     DIM,
     an_empty_batch_has_no_codes,
@@ -21,11 +26,6 @@ from laws import (
     the_nearest_entry_wins,
     z_q_is_what_the_codes_stand_for,
 )
-from torch import Tensor
-
-from brainvq.config import kinds, part_config
-from brainvq.quantizers import search
-from brainvq.quantizers.base import Quantizer, QuantizerConfig
 
 OTHER_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "quantizers.vq": [

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from heads import heads
 from PIL import Image
 
 from brainvq import run as runs
@@ -26,6 +25,7 @@ from brainvq.report import save_examples, write_report
 from brainvq.report.examples import choose, load_examples
 from brainvq.report.markup import Html, tag
 from brainvq.report.pictures import code_colours, error_colours
+from heads import heads
 
 SUBJECTS, SLICES, SIZE = 5, 3, (44, 40)
 HOSTILE = "<script>alert(1)</script>\"'&$x_1$"

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import laws
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import laws
 from brainvq.codes import Codes
 from brainvq.quantizers import vq
 from brainvq.quantizers.base import Quantized
