@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path(os.environ.get("BRAINVQ_RUNS", ROOT.parent / "runs"))
 OASIS = Path(os.environ.get("BRAINVQ_OASIS", ROOT.parent / "shared" / "oasis"))
 RESULTS = ROOT / "results"
-TRAININGS: dict[str, list[str]] = {"keras_f8": [], "keras_f8_ema": []}
+TRAININGS: dict[str, list[str]] = {"keras_f8": [], "keras_f8_ema": [], "resnet_f4_narrow": [], "resnet_f4_narrow_ema": []}
 """Run name (a preset's) -> what differs from the preset."""
 
 

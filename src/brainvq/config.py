@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
 from brainvq.errors import InputError
 
-FOLDERS = ("networks", "quantizers", "tokenizers", "training")
+FOLDERS = ("networks", "quantizers", "tokenizers", "priors", "training")
 
 
 class Config(BaseModel):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from brainvq.config import did_you_mean
 from brainvq.errors import InputError
-from brainvq.networks import keras_conv
+from brainvq.networks import keras_conv, resnet
 from brainvq.quantizers import vq
 from brainvq.tokenizers import vqvae
 from brainvq.training import tokenizer as tokenizer_task
@@ -61,6 +61,71 @@ def keras_f8_ema() -> Experiment:
     )
 
 
+def resnet_f4() -> Experiment:
+    """Reference system B's tokenizer, exactly as described: 64 x 64 codes of 9 bits, codebook learned by gradient.
+
+    256 channels, two residual blocks on each side; K = 512, D = 256, commitment 1.0; squared error; Adam 3e-4, batch
+    32, 20 epochs, the weights of the last step. About 39 GFLOP forward an image: for a GPU. Expect its codebook to
+    collapse to a few entries.
+
+        brainvq train resnet_f4 --data oasis --out runs/resnet_f4
+    """
+    return Experiment(
+        preset="resnet_f4",
+        tokenizer=vqvae.Config(
+            network=resnet.Config(width=256),
+            quantizer=vq.Config(
+                entries=512, codebook="gradient", commitment=1.0, initial_range=1 / 512, revive_below=0.0
+            ),
+        ),
+        task=tokenizer_task.Config(divide_by_variance=False),
+        train=TrainConfig(epochs=20.0, batch_size=32, learning_rate=3e-4, keep="last"),
+    )
+
+
+def resnet_f4_ema() -> Experiment:
+    """System B's network at the same bits, cured of codebook collapse as `keras_f8_ema` is.
+
+        brainvq train resnet_f4_ema --data oasis --out runs/resnet_f4_ema
+    """
+    exact = resnet_f4()
+    network = exact.tokenizer.network  # type: ignore[attr-defined]
+    quantizer = vq.Config(entries=512, codebook="ema", commitment=0.25)
+    optimiser = OptimiserConfig(schedule="cosine", warmup=100, clip=1.0, average=0.999)
+    return exact.model_copy(
+        update={
+            "preset": "resnet_f4_ema",
+            "tokenizer": vqvae.Config(network=network, quantizer=quantizer),
+            "task": tokenizer_task.Config(divide_by_variance=True, optimiser=optimiser),
+            "train": exact.train.model_copy(update={"batch_size": 16, "learning_rate": 1e-3}),
+        }
+    )
+
+
+def resnet_f4_narrow() -> Experiment:
+    """`resnet_f4` with 64 channels and D = 64, all else as described: what two CPU cores train in half an hour.
+
+    brainvq train resnet_f4_narrow --data oasis --out runs/resnet_f4_narrow
+    """
+    return _narrow(resnet_f4())
+
+
+def resnet_f4_narrow_ema() -> Experiment:
+    """`resnet_f4_ema` with 64 channels and D = 64.
+
+    brainvq train resnet_f4_narrow_ema --data oasis --out runs/resnet_f4_narrow_ema
+    """
+    return _narrow(resnet_f4_ema())
+
+
+def _narrow(wide: Experiment) -> Experiment:
+    quantizer = wide.tokenizer.quantizer  # type: ignore[attr-defined]
+    tokenizer = vqvae.Config(network=resnet.Config(width=64), quantizer=quantizer)
+    return wide.model_copy(
+        update={"preset": wide.preset.replace("resnet_f4", "resnet_f4_narrow"), "tokenizer": tokenizer}
+    )
+
+
 def demo() -> Experiment:
     """A small relative of `keras_f8_ema` that a laptop trains in a minute on 128 x 128: to show, not for results.
 
@@ -80,7 +145,12 @@ def demo() -> Experiment:
 
 
 PRESETS: dict[str, Callable[[], Experiment]] = {
-    function.__name__: function for function in (keras_f8, keras_f8_ema, demo)
+    function.__name__: function
+    for function in (
+        *(keras_f8, keras_f8_ema),
+        *(resnet_f4, resnet_f4_ema, resnet_f4_narrow, resnet_f4_narrow_ema),
+        demo,
+    )
 }
 
 

@@ -13,14 +13,13 @@ its kernels mirrored. `tests/test_keras_conv.py` holds it against the definition
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from brainvq.networks.base import Autoencoder, NetworkConfig
+from brainvq.networks.layers import Upsample, glorot
 
 
 class Config(NetworkConfig):
@@ -67,51 +66,6 @@ class Decoder(nn.Module):
         return mirror(x_hat) * 2
 
 
-class Upsample(nn.ConvTranspose2d):
-    """Transposed 3 x 3 convolution with stride 2: (B, C, H, W) -> (B, C', 2H, 2W)."""
-
-    def __init__(self, channels: int, out_channels: int) -> None:
-        super().__init__(channels, out_channels, 3, stride=2, padding=1, output_padding=1)
-
-    def forward(self, z: Tensor, output_size: Any = None) -> Tensor:
-        if not z.is_cpu:
-            return super().forward(z, output_size)
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else z.dtype
-        assert self.bias is not None
-        result: Tensor = _TransposedConvolution.apply(z.to(dtype), self.weight.to(dtype), self.bias.to(dtype))  # type: ignore[no-untyped-call]
-        return result
-
-
-class _TransposedConvolution(torch.autograd.Function):
-    """The same function; its gradients written as the ordinary convolution that it is the adjoint of.
-
-    On a CPU the library's own weight gradient of a transposed convolution is about four times slower.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(z, weight)
-        return F.conv_transpose2d(z, weight, bias, stride=2, padding=1, output_padding=1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (gradient,), (z, weight) = gradients, ctx.saved_tensors
-        to_z = F.conv2d(gradient, weight, stride=2, padding=1)
-        _, to_weight, _ = torch.ops.aten.convolution_backward(
-            z, gradient, weight, None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False]
-        )
-        to_bias = gradient.sum((0, 2, 3), dtype=torch.promote_types(gradient.dtype, torch.float32))
-        return to_z, to_weight, to_bias.to(gradient.dtype)
-
-
 def mirror(x: Tensor) -> Tensor:
     """Both image axes reversed."""
     return x.flip(-2, -1)
-
-
-def glorot(module: nn.Module) -> None:
-    """Keras' default: Glorot uniform kernels, zero biases (X. Glorot and Y. Bengio, 2010)."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.xavier_uniform_(module.weight)
-        assert module.bias is not None
-        nn.init.zeros_(module.bias)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during a training: finish the step, write a checkpoint, then stop."""
+"""SIGINT and SIGTERM during a training: finish the step, write a checkpoint, then stop. A pause is no training time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def listening(tell: Callable[[], None]) -> Iterator[list[int]]:
-    """A list whose one element is the last signal that came, or 0. `tell` is called then; a second stops at once."""
+def listening(tell: Callable[[], None], wake: Callable[[], None]) -> Iterator[list[int]]:
+    """A list whose one element is the last signal that came, or 0. `tell` is called then; a second stops at once.
+
+    `wake` is called when the process goes on after it was suspended (Ctrl-Z, `kill -STOP`).
+    """
     seen = [0]
 
     def remember(signum: int, frame: FrameType | None) -> None:
@@ -27,8 +30,11 @@ def listening(tell: Callable[[], None]) -> Iterator[list[int]]:
         seen[0] = signum
         tell()
 
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGINT: remember, signal.SIGTERM: remember}
+    if hasattr(signal, "SIGCONT"):  # not on Windows
+        handlers[signal.SIGCONT] = lambda signum, frame: wake()
     try:
-        before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     except ValueError:  # not the main thread: whoever owns that one handles signals
         before = {}
     try:

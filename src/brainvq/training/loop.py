@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -57,13 +57,17 @@ class TrainConfig(Config):
         return self.steps if self.steps is not None else math.ceil((self.epochs or 0) * images / self.batch_size)
 
 
-class Task(Protocol):
+Batch = TypeVar("Batch", contravariant=True)
+"""What a task learns from: images x (B, 1, *S), or codes."""
+
+
+class Task(Protocol[Batch]):
     """What the loop drives."""
 
-    def step(self, x: Tensor, step: int, total: int) -> dict[str, Tensor]:
+    def step(self, batch: Batch, /, step: int, total: int) -> dict[str, Tensor]:
         """One optimiser step on this process's share of the batch; scalars to log, the loss under "loss"."""
 
-    def validate(self, batches: Iterable[Tensor]) -> dict[str, float]:
+    def validate(self, batches: Iterable[Batch], /) -> dict[str, float]:
         """Measures; "score" is what the best checkpoint is chosen by, higher is better."""
 
     def state(self) -> dict[str, Tensor]:
@@ -79,11 +83,11 @@ class Diverged(InputError):
     """A loss term is no longer finite."""
 
 
-class Loop:
+class Loop(Generic[Batch]):
     """Drives `task` for `total` steps, writing into the run folder `run`.
 
     Args:
-        batch: step -> x (B, 1, *S), this process's share of the batch.
+        batch: step -> this process's share of the batch.
         validation: the batches to validate on.
         save_model: writes the weights to hand out.
         watch: called with every event that is logged.
@@ -93,20 +97,20 @@ class Loop:
 
     def __init__(
         self,
-        task: Task,
+        task: Task[Batch],
         config: TrainConfig,
         total: int,
         run: Path,
         accelerator: Accelerator,
         *,
-        batch: Callable[[int], Tensor],
-        validation: Callable[[], Iterable[Tensor]],
+        batch: Callable[[int], Batch],
+        validation: Callable[[], Iterable[Batch]],
         save_model: Callable[[dict[str, Tensor]], None],
         watch: Callable[[dict[str, Any]], None],
     ) -> None:
         self.task, self.config, self.total, self.run, self.accelerator = task, config, total, run, accelerator
         self.batch, self.validation, self.save_model, self.watch = batch, validation, save_model, watch
-        self.step, self.seconds, self.best = 0, 0.0, -math.inf
+        self.step, self.seconds, self.started, self.best = 0, 0.0, 0.0, -math.inf
         self.terms: list[dict[str, Tensor]] = []
         self.checkpoint: Path | None = None
         self.log = Log(run / "log.jsonl", enabled=accelerator.is_main_process)
@@ -120,7 +124,7 @@ class Loop:
             InputError: a checkpoint cannot be written.
         """
         self._resume()
-        with listening(lambda: self._note("stopping after this step; again to stop at once.")) as stop:
+        with listening(lambda: self._note("stopping after this step; again to stop at once."), self._start_clock) as stop:
             while self.step < self.total:
                 self._advance()
                 if self.step % self.LOG_EVERY == 0 or self.step == self.total:
@@ -133,21 +137,25 @@ class Loop:
                     self._save()
                     raise Interrupted(signum, self.step)
 
+    def _start_clock(self) -> None:
+        """Of the present step; anew when the process was suspended meanwhile."""
+        self.started = time.perf_counter()
+
     def _advance(self) -> None:
-        started = time.perf_counter()
+        self._start_clock()
         torch.manual_seed(hash((self.config.seed, self.step, self.accelerator.process_index)) % 2**63)
         self.terms.append(self.task.step(self.batch(self.step), self.step, self.total))
         self.step += 1
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - self.started
 
     def _report(self) -> None:
         """Log the mean of each term since the last report; this is where the host waits for the device."""
         if not self.terms:
             return
-        started = time.perf_counter()
+        self._start_clock()
         values = torch.stack([torch.stack([*terms.values()]).float() for terms in self.terms])
         values = self.accelerator.reduce(values, "mean").cpu()
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - self.started
         self._refuse_non_finite(values)
         means = dict(zip(self.terms[0], values.mean(0).tolist(), strict=True))
         self.terms.clear()

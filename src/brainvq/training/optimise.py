@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Annotated, Generic, Literal, TypeVar
 
 import torch
+from accelerate import Accelerator
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
@@ -73,6 +74,65 @@ class Average(Generic[Module]):
                 mine.lerp_(theirs, weight)
             else:
                 mine.copy_(theirs)
+
+
+class Updates(Generic[Module]):
+    """A module that learns: with its optimiser, its learning rate as a function of the step, and its average.
+
+    `model` is the module as Accelerate wraps it, for the forward pass of training; `module` the bare one.
+    """
+
+    def __init__(self, config: OptimiserConfig, module: Module, accelerator: Accelerator, learning_rate: float) -> None:
+        self.config, self.accelerator, self.learning_rate = config, accelerator, learning_rate
+        module.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module = module
+        self.average = Average(module, config.average) if config.average else None
+        self.model: nn.Module = module
+        self.optimiser: torch.optim.Optimizer | None = None
+        if any(True for _ in module.parameters()):  # a table of counts has none
+            self.model, self.optimiser = accelerator.prepare(module, config.build(module, learning_rate))
+
+    def step(self, loss: Tensor, step: int, total: int) -> None:
+        """One update along the gradient of `loss`; nothing without parameters."""
+        if self.optimiser is None:
+            return
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate(self.learning_rate, step, total)
+        self.optimiser.zero_grad()
+        self.accelerator.backward(loss)
+        if self.config.clip is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimiser.step()
+        if self.average:
+            self.average.update(self.module, step)
+
+    @property
+    def handed_out(self) -> Module:
+        """The module that everything uses: the averaged one, if any."""
+        return self.average.module if self.average else self.module
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: value.contiguous() for name, value in self.handed_out.state_dict().items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """All that is needed to go on."""
+        tensors = {f"model/{name}": value for name, value in self.module.state_dict().items()}
+        if self.optimiser:
+            tensors |= {f"optimiser/{name}": value for name, value in optimiser_state(self.optimiser).items()}
+        if self.average:
+            tensors |= {f"average/{name}": value for name, value in self.average.module.state_dict().items()}
+        return tensors
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}, "average": {}}
+        for name, value in tensors.items():
+            group, _, rest = name.partition("/")
+            groups[group][rest] = value
+        self.module.load_state_dict(groups["model"])
+        if self.optimiser:
+            load_optimiser_state(self.optimiser, groups["optimiser"])
+        if self.average:
+            self.average.module.load_state_dict(groups["average"])
 
 
 def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

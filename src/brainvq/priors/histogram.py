@@ -1,0 +1,85 @@
+"""Independent codes: at each position, how often each entry stood there in the train split. Every prior must beat it.
+
+A table of counts needs no training; its one free number is how much of the frequency at a position is borrowed from
+the frequency over all positions (interpolation after F. Jelinek and R. Mercer, 1980), so that an entry that was never
+seen at a position keeps a probability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from brainvq.codes import Codes, CodeSpec
+from brainvq.errors import InputError
+from brainvq.priors.base import Prior, PriorConfig
+
+LARGEST_TABLE = 1 << 28
+"""Numbers: 1 GiB."""
+
+
+class Config(PriorConfig):
+    """Args:
+    borrowed: images' worth of counts that each position takes from the frequencies over all positions.
+    """
+
+    kind: Literal["priors.histogram"] = "priors.histogram"
+    borrowed: Annotated[float, Field(gt=0)] = 4.0
+
+    def build(self, spec: CodeSpec, size: Sequence[int]) -> Histogram:
+        return Histogram(self, spec, size)
+
+
+class Histogram(Prior):
+    def __init__(self, config: Config, spec: CodeSpec, size: Sequence[int]) -> None:
+        super().__init__(spec, size)
+        self.config = config
+        for level, (grid, entries) in enumerate(zip(self.grids, spec.entries, strict=True)):
+            positions = torch.Size(grid).numel()
+            if positions * entries > LARGEST_TABLE:
+                raise InputError(
+                    f"a table of {positions:,} positions by {entries:,} entries is too large for this prior "
+                    f"(at most {LARGEST_TABLE:,} numbers). Use pixelcnn."
+                )
+            self.register_buffer(f"log_table_{level}", torch.full((positions, entries), -torch.tensor(entries).log()))
+
+    @property
+    def tables(self) -> list[Tensor]:
+        """Nats of each entry at each position, (positions, entries) for each level."""
+        return [self.get_buffer(f"log_table_{level}") for level in range(len(self.grids))]
+
+    @torch.no_grad()
+    def start(self, batches: Iterable[Codes], orders: Sequence[Tensor]) -> None:
+        counts = [torch.zeros(table.shape, device=table.device) for table in self.tables]
+        for codes in batches:
+            for count, code in zip(counts, codes, strict=True):
+                flat = code.flatten(1).to(count.device)
+                place = torch.arange(flat.shape[1], device=flat.device) * count.shape[1]
+                count += torch.bincount((flat + place).flatten(), minlength=count.numel()).view_as(count)
+        for table, count in zip(self.tables, counts, strict=True):
+            anywhere = count.sum(0) + 1 / count.shape[1]  # an entry that was never seen at all keeps a little
+            count += self.config.borrowed * anywhere / anywhere.sum()
+            table.copy_((count / count.sum(1, keepdim=True)).log())
+
+    def log_probs(self, codes: Codes) -> Tensor:
+        self.check(codes)
+        found = [
+            table.expand(len(code), -1, -1).gather(2, code.flatten(1)[..., None])[..., 0]
+            for table, code in zip(self.tables, codes, strict=True)
+        ]
+        return torch.cat(found, dim=1)
+
+    @torch.no_grad()
+    def sample(self, generators: Sequence[torch.Generator]) -> Codes:
+        uniform = torch.stack([torch.rand(self.length, generator=generator) for generator in generators])
+        samples, done = [], 0
+        for table in self.tables:
+            below = table.exp().double().cumsum(1)
+            draw = uniform[:, done : done + len(table)].to(table.device).double() * below[:, -1]
+            samples.append(torch.searchsorted(below, draw.T.contiguous(), right=True).T)
+            done += len(table)
+        return self.spec.unflatten(torch.cat(samples, dim=1), self.size)
