@@ -1,4 +1,4 @@
-"""Every file of tokenizers/ keeps the contract of base.py, with every quantizer it can hold."""
+"""Every file of tokenizers/ keeps the contract of base.py, with every network and every quantizer it can hold."""
 
 from typing import Any
 
@@ -10,10 +10,18 @@ from brainvq.config import from_json, kinds, part_config
 from brainvq.errors import InputError
 from brainvq.tokenizers.base import Tokenizer
 
-NETWORK = {"kind": "networks.keras_conv", "widths": [4, 6], "dim": 3}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "networks.keras_conv": {"widths": [4, 6], "dim": 3},
+    "networks.resnet": {"width": 4},
+}
 SMALLEST: dict[str, list[dict[str, Any]]] = {
     "tokenizers.vqvae": [
-        {"kind": "tokenizers.vqvae", "network": NETWORK, "quantizer": {"kind": quantizer}}
+        {
+            "kind": "tokenizers.vqvae",
+            "network": {"kind": network, **NETWORKS.get(network, {})},
+            "quantizer": {"kind": quantizer},
+        }
+        for network in kinds("networks")
         for quantizer in kinds("quantizers")
     ]
 }
@@ -24,7 +32,11 @@ def images(batch: int = 3, height: int = 16, width: int = 24, seed: int = 0) -> 
     return torch.rand(batch, 1, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-@pytest.fixture(params=CASES, ids=lambda values: f"{values['kind']}-{values.get('quantizer', {}).get('kind', '')}")
+def name_of(values: dict[str, Any]) -> str:
+    return "-".join([values["kind"], *(values.get(part, {}).get("kind", "") for part in ("network", "quantizer"))])
+
+
+@pytest.fixture(params=CASES, ids=name_of)
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     """That has seen a batch."""
     torch.manual_seed(0)
@@ -55,11 +67,29 @@ def test_forward_is_decode_after_encode(tokenizer: Tokenizer) -> None:
 def test_encode_and_decode_change_nothing(tokenizer: Tokenizer) -> None:
     x = images()
     before = {name: value.clone() for name, value in tokenizer.state_dict().items()}
+    expected = tokenizer.encode(x)
+    x_hat = tokenizer.decode(expected)
     for training in (True, False):
         tokenizer.train(training)
-        tokenizer.decode(tokenizer.encode(x))
+        codes = tokenizer.encode(x)
+        assert all(torch.equal(code, other) for code, other in zip(codes, expected, strict=True))
+        assert torch.equal(tokenizer.decode(codes), x_hat), "in training mode as in eval mode"
+        assert all(module.training is training for module in tokenizer.modules()), "the mode stays"
     tokenizer.eval()(x)
     assert all(torch.equal(value, tokenizer.state_dict()[name]) for name, value in before.items())
+
+
+def test_parts_that_are_held_in_eval_mode_stay_so(tokenizer: Tokenizer) -> None:
+    """As when some layers of a model in training are frozen; after an image that does not fit as well."""
+    tokenizer.train()
+    frozen = [module for module in tokenizer.modules() if not any(module.children())][::2]
+    for module in frozen:
+        module.eval()
+    before = [module.training for module in tokenizer.modules()]
+    tokenizer.decode(tokenizer.encode(images()))
+    with pytest.raises(InputError):
+        tokenizer.encode(images(height=15))
+    assert [module.training for module in tokenizer.modules()] == before
 
 
 def test_neighbours_in_the_batch_do_not_matter(tokenizer: Tokenizer) -> None:
@@ -84,13 +114,16 @@ def test_a_size_that_does_not_fit_is_refused(tokenizer: Tokenizer) -> None:
 
 
 def test_every_part_learns(tokenizer: Tokenizer) -> None:
-    found = tokenizer.train()(images())
-    loss = (found.x_hat - images()).square().mean() + sum(found.losses.values())
-    loss.backward()
-    for name, parameter in tokenizer.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
+    """That a parameter matters is seen in eval mode: in training, BatchNorm takes the bias before it out again."""
+    for training in (True, False):
+        tokenizer.zero_grad()
+        found = tokenizer.train(training)(images())
+        loss = (found.x_hat - images()).square().mean() + sum(found.losses.values())
+        loss.backward()
+        for name, parameter in tokenizer.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert training or parameter.grad.any(), name
 
 
 def test_training_under_autocast_returns_float32(tokenizer: Tokenizer) -> None:

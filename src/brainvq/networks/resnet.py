@@ -1,8 +1,9 @@
 """The residual encoder and decoder of reference system B, layer by layer: codes of 4 x 4 pixels.
 
 Source: the OASIS system "Generative model using VQ-VAE and DCGAN" (PyTorch), after A. van den Oord et al., Neural
-Discrete Representation Learning, 2017, section 4.1; residual blocks after K. He et al., Deep Residual Learning for Image
-Recognition, 2016. We differ in one point: one channel in and out instead of three equal ones.
+Discrete Representation Learning, 2017, section 4.1; residual blocks after K. He et al., Deep Residual Learning for
+Image Recognition, 2016; normalisation: S. Ioffe and C. Szegedy, Batch Normalization, 2015. We differ in one point: one
+channel in and out instead of three equal ones.
 """
 
 from __future__ import annotations
@@ -75,10 +76,11 @@ class Decoder(nn.Module):
 
 
 class Residual(nn.Module):
-    """(B, width, *grid) -> the same shape. As described its first ReLU works in place, so that the skip carries ReLU(z)."""
+    """(B, width, *grid) -> the same shape. As described its first ReLU works in place: the skip carries ReLU(z)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.relu = nn.ReLU()
         self.branch = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1),
             nn.BatchNorm2d(width),
@@ -88,5 +90,5 @@ class Residual(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        z = z.relu()
+        z = self.relu(z)
         return z + self.branch(z)

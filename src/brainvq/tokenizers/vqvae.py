@@ -5,9 +5,11 @@ Source: A. van den Oord, O. Vinyals, K. Kavukcuoglu, Neural Discrete Representat
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from brainvq.codes import Codes, CodeSpec
 from brainvq.config import PartOf
@@ -35,11 +37,13 @@ class VQVAE(Tokenizer):
         self.spec = CodeSpec(quantizer.entries, (network.stride,) * len(quantizer.entries))
 
     def encode(self, x: Tensor) -> Codes:
-        return self.quantizer.encode(self._latent(x))
+        with _reading(self.encoder):
+            return self.quantizer.encode(self._latent(x))
 
     def decode(self, codes: Codes) -> Tensor:
-        x_hat: Tensor = self.decoder(self.quantizer.decode(codes))
-        return x_hat
+        with _reading(self.decoder):
+            x_hat: Tensor = self.decoder(self.quantizer.decode(codes))
+            return x_hat
 
     def forward(self, x: Tensor) -> Reconstruction:
         quantized = self.quantizer(self._latent(x))
@@ -50,3 +54,16 @@ class VQVAE(Tokenizer):
         self.spec.grids(x.shape[2:])
         z: Tensor = self.encoder(x)
         return z
+
+
+@contextmanager
+def _reading(network: nn.Module) -> Iterator[None]:
+    """In eval mode, or BatchNorm would look at an image's neighbours and learn from them; then each as it was."""
+    training = [module for module in network.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
