@@ -91,4 +91,5 @@ class Residual(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         z = self.relu(z)
-        return z + self.branch(z)
+        carried: Tensor = z + self.branch(z)
+        return carried
