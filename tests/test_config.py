@@ -10,7 +10,7 @@ from brainvq import config as configs
 from brainvq.config import from_json, kinds, override, part_config, paths, to_json
 from brainvq.errors import InputError
 from brainvq.presets import PRESETS, preset
-from brainvq.training.experiment import Experiment
+from brainvq.training.experiment import TokenizerExperiment
 
 DEMO = preset("demo")
 
@@ -18,7 +18,7 @@ DEMO = preset("demo")
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_survives_json(name: str) -> None:
     values = json.loads(json.dumps(to_json(preset(name))))
-    back = from_json(Experiment, values)
+    back = from_json(type(preset(name)), values)
     assert back == preset(name)
     assert to_json(back) == values
     assert back.preset == name
@@ -123,7 +123,7 @@ def test_unknown_keys_in_a_file_are_refused() -> None:
     values = to_json(DEMO)
     values["train"]["stepz"] = 3
     with pytest.raises(InputError, match=r"train\.stepz"):
-        from_json(Experiment, values)
+        from_json(TokenizerExperiment, values)
 
 
 def test_every_part_is_found_by_its_file() -> None:
@@ -171,5 +171,5 @@ def test_a_strangers_config_imports_nothing(tmp_path: Path, monkeypatch: pytest.
     for kind in ("trap", "quantizers.trap", "..trap", "quantizers...trap"):
         values["tokenizer"] = {"kind": kind}
         with pytest.raises(InputError):
-            from_json(Experiment, values)
+            from_json(TokenizerExperiment, values)
     assert not (tmp_path / "sprung").exists()

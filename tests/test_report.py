@@ -106,7 +106,13 @@ def begin(folder: Path, data: dict[str, tuple[Source, Cache]], **changes: Any) -
         "variance": train.variance,
     }
     config = runs.describe_run(
-        experiment=to_json(experiment), command="brainvq train x", data=facts, tokenizer=tokenizer, steps=40
+        kind="tokenizer",
+        experiment=to_json(experiment),
+        command="brainvq train x",
+        data=facts,
+        model=tokenizer,
+        spec=tokenizer.spec,
+        steps=40,
     )
     runs.start(folder, config | changes, resume=False)
     runs.save_weights(folder, dict(tokenizer.state_dict()))

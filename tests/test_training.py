@@ -48,7 +48,7 @@ def _two_threads():
     torch.set_num_threads(before)
 
 
-def small(*settings: str, name: str = "keras_f8_ema") -> experiments.Experiment:
+def small(*settings: str, name: str = "keras_f8_ema") -> experiments.TokenizerExperiment:
     return override(preset(name), [*SETTINGS, *settings])
 
 

@@ -109,7 +109,7 @@ def presets() -> None:
     from brainvq.presets import PRESETS, reason
 
     for name in PRESETS:
-        screen.out.print(f"{name:16} {reason(name).splitlines()[0]}")
+        screen.out.print(f"{name:22} {reason(name).splitlines()[0]}")
 
 
 @app.command(epilog="Example: brainvq describe keras_f8")
@@ -139,6 +139,9 @@ def train(
     preset: Annotated[str, typer.Argument(help="A name from `brainvq presets`.")],
     data: Data,
     out: Out,
+    tokenizer: Annotated[
+        Path | None, typer.Option("--tokenizer", metavar="MODEL", help="Run whose codes a prior learns; priors only.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="path=value, such as train.epochs=10; may be repeated.")
     ] = None,
@@ -150,12 +153,13 @@ def train(
 ) -> None:
     """Train a preset on the train split of DATA, and validate on its validate split.
 
+    A prior (dcgan, pixelcnn, histogram) learns the codes that the tokenizer of --tokenizer makes of DATA.
     Stop it with Ctrl-C and go on with --resume: the result is the same. Several processes: torchrun or accelerate
     launch, then -m brainvq train ...
     """
     from brainvq.config import override
     from brainvq.presets import preset as find
-    from brainvq.training.experiment import train as run_training
+    from brainvq.session import train_run
     from brainvq.training.tensorboard import writer
 
     if subject_pattern is not None:
@@ -170,11 +174,13 @@ def train(
             if board is not None:
                 board(event)
 
-        command = _command(preset, data, out, settings or [])
-        run_training(experiment, data, out, resume=resume, command=command, watch=watch)
+        command = _command(preset, data, out, settings or [], tokenizer)
+        train_run(experiment, data, out, tokenizer=tokenizer, resume=resume, command=command, watch=watch)
     if int(os.environ.get("RANK", "0")):
         return  # one of several processes speaks
     screen.out.print(f"model: {out}\nnext:  brainvq evaluate {out} --data {data}")
+    if tokenizer is not None:
+        screen.out.print(f"or:    brainvq sample {out} -n 16 --out samples")
 
 
 @app.command(epilog="Example: brainvq evaluate runs/ema --data oasis --against runs/exact")
@@ -252,6 +258,38 @@ def decode(
     screen.out.print(f"{len(paths)} images: {out}")
 
 
+@app.command(epilog="Example: brainvq sample runs/pixelcnn -n 16 --out samples --seed 0")
+def sample(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Run folder of a trained prior.")],
+    out: Out,
+    n: Annotated[int, typer.Option("-n", help="How many images.")] = 16,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Run folder of the prior's tokenizer, if it was moved.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace samples that lie in OUT.")] = False,
+) -> None:
+    """New images from a prior: pictures, their codes, a grid of both.
+
+    Image i of a seed is the same however many are drawn: the same command goes on where it was interrupted, and a
+    larger -n adds to what is there.
+    """
+    from brainvq.sampling import NOTICE, sample_files
+
+    with screen.bar("sampling") as progress:
+        drawn = sample_files(
+            model,
+            n,
+            out,
+            seed=seed,
+            tokenizer=tokenizer,
+            force=force,
+            progress=progress,
+            note=lambda text: screen.err.print(f"note: {text}", style="yellow"),
+        )
+    screen.out.print(f"{drawn.done} images ({drawn.new} new): {out / 'images'}\ngrid:   {out / 'grid.png'}\n{NOTICE}")
+
+
 @app.command(epilog="Example: brainvq report runs/ema")
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]) -> None:
     """Write RUN/report.html: one page with curves, pictures, measures, provenance; it needs no network."""
@@ -294,7 +332,8 @@ def _print_evaluation(result: dict[str, Any]) -> None:
     screen.out.print(table(result))
 
 
-def _command(preset: str, data: str, out: Path, settings: list[str]) -> str:
+def _command(preset: str, data: str, out: Path, settings: list[str], tokenizer: Path | None) -> str:
     """The command that starts this run, for the record; of paths only the last part."""
     words = ["brainvq", "train", preset, "--data", os.path.basename(os.path.abspath(data)), "--out", out.name]  # noqa: PTH100, PTH119
+    words += ["--tokenizer", tokenizer.name] if tokenizer is not None else []
     return shlex.join([*words, *(word for setting in settings for word in ("--set", setting))])

@@ -27,7 +27,7 @@ from brainvq.codes import Codes, CodeSpec
 from brainvq.data.scan import LARGEST, Scan, atomic, read
 from brainvq.data.transforms import Frame, to_model, to_scan
 from brainvq.errors import InputError
-from brainvq.run import Model
+from brainvq.run import Model, PriorModel
 
 FORMAT = 1
 LARGEST_ARCHIVE = 1 << 28  # bytes of a file of codes, decompressed
@@ -102,6 +102,11 @@ class Pipeline:
         """Through the codes and back."""
         return self.decode(self.encode(scan))
 
+    def images(self, codes: Codes) -> NDArray[np.uint8]:
+        """Codes (each level (B, *grid)) as 8-bit images (B, *S)."""
+        x_hat = self._decode(codes)[:, 0].clamp(-1, 1)
+        return ((x_hat + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+
     def reconstruct_batch(self, x: Tensor) -> tuple[Tensor, Codes]:
         """x (B, 1, *S) in [-1, 1] -> x_hat of the same shape, and the codes between."""
         codes = self._encode(x)
@@ -116,16 +121,59 @@ class Pipeline:
         return self.tokenizer.decode(tuple(code.to(self.device) for code in codes))
 
 
+class Generator:
+    """A trained prior with the pipeline of its tokenizer: new images from nothing but a seed.
+
+    Args:
+        model: as `brainvq.run.open_prior` gives it.
+    """
+
+    def __init__(self, model: PriorModel) -> None:
+        self.prior, self.config, self.weights_sha256 = model.prior, model.config, model.weights_sha256
+        self.folder, self.tokenizer = model.folder, model.tokenizer
+        self.pipeline = Pipeline(model.tokenizer)
+
+    @torch.inference_mode()
+    def codes(self, n: int, *, seed: int = 0, first: int = 0) -> Codes:
+        """Samples `first` .. `first + n - 1` of the endless sequence that `seed` starts, each level (n, *grid).
+
+        Sample i is a function of seed and i alone, whatever it is drawn together with.
+        """
+        words = [np.random.SeedSequence((seed, i)).generate_state(2) for i in range(first, first + n)]
+        seeds = [int(high) << 32 | int(low) for high, low in words]
+        return self.prior.sample([torch.Generator().manual_seed(each) for each in seeds])
+
+    def images(self, codes: Codes) -> NDArray[np.uint8]:
+        """Codes (each level (n, *grid)) as 8-bit images (n, *S)."""
+        return self.pipeline.images(codes)
+
+
 def load(model: str | Path, device: str | torch.device | None = None) -> Pipeline:
-    """The trained model of a run folder, ready to encode, decode and reconstruct.
+    """The trained tokenizer of a run folder, ready to encode, decode and reconstruct.
 
     `device` defaults to a GPU where there is one.
 
     Raises:
-        InputError: not a run, or damaged.
+        InputError: not a run, a prior's, or damaged.
     """
-    chosen = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-    return Pipeline(runs.open_model(model, chosen))
+    return Pipeline(runs.open_model(model, device or _device()))
+
+
+def load_generator(
+    model: str | Path, tokenizer: str | Path | None = None, device: str | torch.device | None = None
+) -> Generator:
+    """The trained prior of a run folder with its tokenizer, ready to sample.
+
+    `tokenizer` says where that lies, if it is not where it was during training.
+
+    Raises:
+        InputError: not a prior's run, or damaged; or its tokenizer is missing, or another one.
+    """
+    return Generator(runs.open_prior(model, tokenizer, device or _device()))
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def save_encoded(encoded: Encoded, path: Path) -> None:

@@ -11,15 +11,18 @@ from collections.abc import Callable
 from brainvq.config import did_you_mean
 from brainvq.errors import InputError
 from brainvq.networks import keras_conv, resnet
+from brainvq.priors import histogram as histogram_prior
 from brainvq.quantizers import vq
 from brainvq.tokenizers import vqvae
+from brainvq.training import prior as prior_task
 from brainvq.training import tokenizer as tokenizer_task
-from brainvq.training.experiment import Experiment
+from brainvq.training.experiment import Experiment, TokenizerExperiment
 from brainvq.training.loop import TrainConfig
 from brainvq.training.optimise import OptimiserConfig
+from brainvq.training.prior_experiment import PriorExperiment
 
 
-def keras_f8() -> Experiment:
+def keras_f8() -> TokenizerExperiment:
     """Reference system A, exactly as described: 32 x 32 codes of 7 bits from 256 x 256, codebook learned by gradient.
 
     K = 128, D = 30, commitment 0.5; squared error over the variance of the training pixels; Adam 1e-3 with epsilon
@@ -27,7 +30,7 @@ def keras_f8() -> Experiment:
 
         brainvq train keras_f8 --data oasis --out runs/keras_f8
     """
-    return Experiment(
+    return TokenizerExperiment(
         preset="keras_f8",
         tokenizer=vqvae.Config(
             network=keras_conv.Config(widths=(32, 64, 128), dim=30),
@@ -38,7 +41,7 @@ def keras_f8() -> Experiment:
     )
 
 
-def keras_f8_ema() -> Experiment:
+def keras_f8_ema() -> TokenizerExperiment:
     """System A's network at the same bits, cured of codebook collapse.
 
     The codebook follows the data by moving averages, starts at the first batch and moves entries that fall out of use;
@@ -61,7 +64,7 @@ def keras_f8_ema() -> Experiment:
     )
 
 
-def resnet_f4() -> Experiment:
+def resnet_f4() -> TokenizerExperiment:
     """Reference system B's tokenizer, exactly as described: 64 x 64 codes of 9 bits, codebook learned by gradient.
 
     256 channels, two residual blocks on each side; K = 512, D = 256, commitment 1.0; squared error; Adam 3e-4, batch
@@ -70,7 +73,7 @@ def resnet_f4() -> Experiment:
 
         brainvq train resnet_f4 --data oasis --out runs/resnet_f4
     """
-    return Experiment(
+    return TokenizerExperiment(
         preset="resnet_f4",
         tokenizer=vqvae.Config(
             network=resnet.Config(width=256),
@@ -83,10 +86,10 @@ def resnet_f4() -> Experiment:
     )
 
 
-def resnet_f4_ema() -> Experiment:
+def resnet_f4_ema() -> TokenizerExperiment:
     """System B's network at the same bits, cured of codebook collapse as `keras_f8_ema` is.
 
-        brainvq train resnet_f4_ema --data oasis --out runs/resnet_f4_ema
+    brainvq train resnet_f4_ema --data oasis --out runs/resnet_f4_ema
     """
     exact = resnet_f4()
     network = exact.tokenizer.network  # type: ignore[attr-defined]
@@ -102,7 +105,7 @@ def resnet_f4_ema() -> Experiment:
     )
 
 
-def resnet_f4_narrow() -> Experiment:
+def resnet_f4_narrow() -> TokenizerExperiment:
     """`resnet_f4` with 64 channels and D = 64, all else as described: what two CPU cores train in half an hour.
 
     brainvq train resnet_f4_narrow --data oasis --out runs/resnet_f4_narrow
@@ -110,7 +113,7 @@ def resnet_f4_narrow() -> Experiment:
     return _narrow(resnet_f4())
 
 
-def resnet_f4_narrow_ema() -> Experiment:
+def resnet_f4_narrow_ema() -> TokenizerExperiment:
     """`resnet_f4_ema` with 64 channels and D = 64.
 
     brainvq train resnet_f4_narrow_ema --data oasis --out runs/resnet_f4_narrow_ema
@@ -118,7 +121,7 @@ def resnet_f4_narrow_ema() -> Experiment:
     return _narrow(resnet_f4_ema())
 
 
-def _narrow(wide: Experiment) -> Experiment:
+def _narrow(wide: TokenizerExperiment) -> TokenizerExperiment:
     quantizer = wide.tokenizer.quantizer  # type: ignore[attr-defined]
     tokenizer = vqvae.Config(network=resnet.Config(width=64), quantizer=quantizer)
     return wide.model_copy(
@@ -126,7 +129,7 @@ def _narrow(wide: Experiment) -> Experiment:
     )
 
 
-def demo() -> Experiment:
+def demo() -> TokenizerExperiment:
     """A small relative of `keras_f8_ema` that a laptop trains in a minute on 128 x 128: to show, not for results.
 
     One stage less, so that its codes cover 4 x 4 pixels.
@@ -144,11 +147,25 @@ def demo() -> Experiment:
     )
 
 
+def histogram() -> PriorExperiment:
+    """Independent codes by position, the baseline of every prior: counts of the train split, no training.
+
+    brainvq train histogram --tokenizer runs/keras_f8_ema --data oasis --out runs/histogram
+    """
+    return PriorExperiment(
+        preset="histogram",
+        prior=histogram_prior.Config(),
+        task=prior_task.Config(),
+        train=TrainConfig(steps=1, batch_size=1, keep="last"),
+    )
+
+
 PRESETS: dict[str, Callable[[], Experiment]] = {
     function.__name__: function
     for function in (
         *(keras_f8, keras_f8_ema),
         *(resnet_f4, resnet_f4_ema, resnet_f4_narrow, resnet_f4_narrow_ema),
+        histogram,
         demo,
     )
 }

@@ -11,24 +11,28 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 import brainvq
 from brainvq.codes import CodeSpec
 from brainvq.config import Config, PartOf, from_json
 from brainvq.errors import InputError
+from brainvq.priors.base import Prior, PriorConfig
 from brainvq.tokenizers.base import Tokenizer, TokenizerConfig
 from brainvq.writing import atomic
 
 FORMAT = 1
+LEARNED = re.compile(r"codebook$|table_\d+$")  # buffers that are learned without gradients
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,20 @@ class Model:
     config: dict[str, Any]
     weights_sha256: str
     folder: Path
+
+
+@dataclass(frozen=True)
+class PriorModel:
+    """A trained prior, in eval mode and float32, with the tokenizer whose codes it models."""
+
+    prior: Prior
+    tokenizer: Model
+    config: dict[str, Any]
+    weights_sha256: str
+    folder: Path
+
+
+M = TypeVar("M", Tokenizer, Prior)
 
 
 def refuse_foreign_folder(out: Path, *, resume: bool) -> None:
@@ -54,19 +72,26 @@ def refuse_foreign_folder(out: Path, *, resume: bool) -> None:
 
 
 def describe_run(
-    *, experiment: dict[str, Any], command: str, data: dict[str, Any], tokenizer: Tokenizer, steps: int
+    *,
+    kind: str,
+    experiment: dict[str, Any],
+    command: str,
+    data: dict[str, Any],
+    model: nn.Module,
+    spec: CodeSpec,
+    steps: int,
 ) -> dict[str, Any]:
-    """The content of config.json before training."""
+    """The content of config.json before training. `kind` is "tokenizer" or "prior"."""
     return {
         "format": FORMAT,
-        "kind": "tokenizer",
+        "kind": kind,
         "version": brainvq.__version__,
         "command": command,
         "preset": experiment["preset"],
         "experiment": experiment,
         "data": data,
-        "spec": tokenizer.spec.to_json(),
-        "parameters": _parameters(tokenizer),
+        "spec": spec.to_json(),
+        "parameters": parameters(model),
         "hardware": hardware(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "brainvq": brainvq.__version__},
         "seed": experiment["train"]["seed"],
@@ -110,48 +135,120 @@ def save_weights(out: Path, weights: dict[str, Tensor]) -> None:
 
 
 def open_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
-    """The trained model of a run folder.
+    """The trained tokenizer of a run folder.
 
     Raises:
-        InputError: not a run, no weights yet, or weights that are not those of the run.
+        InputError: not a run, a prior's, no weights yet, or weights that are not those of the run.
     """
     folder = Path(folder)
-    config = read_config(folder)
-    path = folder / "model.safetensors"
-    if not path.exists():
-        raise InputError(f"{folder} has no model.safetensors yet. Train it: brainvq train ... --out {folder} --resume.")
-    digest = _hash(path)
-    if config.get("weights_sha256") not in (None, digest):
-        raise InputError(f"{path} is damaged or was replaced: its hash is not the one in config.json.")
-    tokenizer = _build(path, config)
-    try:
-        tokenizer.load_state_dict(load(path.read_bytes()))
-    except (RuntimeError, SafetensorError) as error:
-        raise InputError(f"{path} does not hold the weights of {folder / 'config.json'}: {error}") from error
+    config = _config_with_weights(folder, "tokenizer")
+    digest = _digest(folder, config)
+
+    def build() -> Tokenizer:
+        return from_json(_StoredTokenizer, {"tokenizer": config["experiment"]["tokenizer"]}).tokenizer.build()
+
+    tokenizer = _loaded(folder, config, build)
     return Model(tokenizer.to(device).eval().requires_grad_(False), config, digest, folder)
 
 
-def _build(weights: Path, config: dict[str, Any]) -> Tokenizer:
-    """The tokenizer that config.json describes, once the shapes in the file of its weights are seen to be its own."""
-    where = weights.with_name("config.json")
+def open_prior(
+    folder: str | Path, tokenizer: str | Path | None = None, device: str | torch.device = "cpu"
+) -> PriorModel:
+    """The trained prior of a run folder, with the tokenizer whose codes it models.
+
+    `tokenizer` says where that lies now, if it is not where it was during training.
+
+    Raises:
+        InputError: as `open_model`; or the tokenizer is not there, or is another one than the prior was trained on.
+    """
+    folder = Path(folder)
+    config = _config_with_weights(folder, "prior")
+    digest = _digest(folder, config)
+
+    def build() -> Prior:
+        part = from_json(_StoredPrior, {"prior": config["experiment"]["prior"]}).prior
+        return part.build(CodeSpec.from_json(config["spec"]), config["size"])
+
+    prior = _loaded(folder, config, build)
+    prior = prior.to(device).eval().requires_grad_(False)
+    return PriorModel(prior, _tokenizer_of(folder, config, tokenizer, device), config, digest, folder)
+
+
+def _tokenizer_of(folder: Path, config: dict[str, Any], given: str | Path | None, device: str | torch.device) -> Model:
     try:
-        part = from_json(_Stored, {"tokenizer": config["experiment"]["tokenizer"]}).tokenizer
+        path, expected = config["tokenizer"]["path"], config["tokenizer"]["weights_sha256"]
+        where = Path(given) if given is not None else folder / path
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'config.json'} is damaged: {type(error).__name__} {error}.") from error
+    if given is None and not (where / "config.json").exists():
+        raise InputError(
+            f"{folder}: its tokenizer is not at {os.path.normpath(where)} any more. Say where it is with --tokenizer."
+        )
+    found = open_model(where, device)
+    refuse_other_tokenizer(found, expected, CodeSpec.from_json(config["spec"]), folder)
+    return found
+
+
+def refuse_other_tokenizer(found: Model, weights_sha256: str, spec: CodeSpec, prior: Path) -> None:
+    """Raises InputError unless `found` is the tokenizer that `prior` was trained on; both sides are named."""
+    if found.tokenizer.spec != spec:
+        raise InputError(
+            f"{found.folder} makes codes of {found.tokenizer.spec.to_json()}; the prior {prior} was trained on "
+            f"{spec.to_json()}. Give the tokenizer that it was trained with, or train a new prior."
+        )
+    if found.weights_sha256 != weights_sha256:
+        raise InputError(
+            f"{found.folder} is the tokenizer {found.weights_sha256[:12]}; the prior {prior} was trained on the codes "
+            f"of {weights_sha256[:12]}. Give that one, or train a new prior."
+        )
+
+
+def _config_with_weights(folder: Path, kind: str) -> dict[str, Any]:
+    config = read_config(folder)
+    if config.get("kind") != kind:
+        raise InputError(
+            f"{folder} is a {config.get('kind')}, and a {kind} is needed here. "
+            + ("Train one on it: brainvq train pixelcnn --tokenizer ..." if kind == "prior" else "Give its tokenizer.")
+        )
+    if not (folder / "model.safetensors").exists():
+        raise InputError(f"{folder} has no model.safetensors yet. Train it: brainvq train ... --out {folder} --resume.")
+    return config
+
+
+def _digest(folder: Path, config: dict[str, Any]) -> str:
+    digest = _hash(folder / "model.safetensors")
+    if config.get("weights_sha256") not in (None, digest):
+        raise InputError(
+            f"{folder / 'model.safetensors'} is damaged or was replaced: its hash is not the one in config.json."
+        )
+    return digest
+
+
+def _loaded(folder: Path, config: dict[str, Any], build: Callable[[], M]) -> M:
+    """What config.json describes, with its weights, once the shapes in their file are seen to be its own."""
+    where, weights = folder / "config.json", folder / "model.safetensors"
+    try:
         with torch.device("meta"):
-            expected = {name: list(tensor.shape) for name, tensor in part.build().state_dict().items()}
+            expected = {name: list(tensor.shape) for name, tensor in build().state_dict().items()}
         with safe_open(weights, "pt") as file:
             found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         if found != expected:
             raise InputError(f"{weights} does not hold the weights of {where}.")
-        tokenizer = part.build()
-        if tokenizer.spec != CodeSpec.from_json(config["spec"]):
+        model = build()
+        if model.spec != CodeSpec.from_json(config["spec"]):
             raise InputError(f"{where} contradicts itself: its spec is not that of its tokenizer.")
+        model.load_state_dict(load(weights.read_bytes()))
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{where} is damaged: {type(error).__name__} {error}.") from error
-    return tokenizer
+        raise InputError(f"{where} or the weights beside it are damaged: {type(error).__name__} {error}.") from error
+    return model
 
 
-class _Stored(Config):
+class _StoredTokenizer(Config):
     tokenizer: PartOf[TokenizerConfig]
+
+
+class _StoredPrior(Config):
+    prior: PartOf[PriorConfig]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -196,11 +293,15 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _parameters(tokenizer: Tokenizer) -> dict[str, int]:
-    """Parameters of each part of the tokenizer; codebooks that are averages count as well."""
-    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in tokenizer.named_children()}
-    books = [value.numel() for name, value in tokenizer.state_dict().items() if name.endswith("codebook")]
-    return {**counts, "quantizer": sum(books) or counts.get("quantizer", 0)}
+def parameters(model: nn.Module) -> dict[str, int]:
+    """Parameters of each part of a model; codebooks and tables, which are no parameters to an optimiser, count too."""
+    learned = {name: tensor.numel() for name, tensor in model.named_parameters()}
+    learned |= {name: tensor.numel() for name, tensor in model.state_dict().items() if LEARNED.search(name)}
+    counts: dict[str, int] = {}
+    for name, count in learned.items():
+        part = name.partition(".")[0]
+        counts[part] = counts.get(part, 0) + count
+    return counts
 
 
 def _hash(path: Path) -> str:

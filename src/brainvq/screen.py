@@ -51,6 +51,8 @@ def training(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
         def watch(event: dict[str, Any]) -> None:
             if event["event"] == "read":
                 progress.update(task(f"reading {event['split']}", event["count"]), completed=event["done"])
+            elif event["event"] == "encode":
+                progress.update(task(f"encoding {event['split']}", event["count"]), completed=event["done"])
             elif event["event"] == "note":
                 err.print(f"note: {event['message']}", style="yellow")
             elif event["event"] in ("train", "resume"):
@@ -80,8 +82,16 @@ def _measures(event: dict[str, Any]) -> str:
     return f"{loss}{event['images_per_second']:.1f} images/s"
 
 
+SHOWN = {
+    "ssim": "SSIM {:.4f}",
+    "reconstruction": "reconstruction {:.4f}",
+    "live_entries": "live entries {}",
+    "bits_per_code": "{:.3f} bits a code",
+    "bits_per_pixel": "{:.4f} bits a pixel",
+    "live_share": "live entries in samples {:.0%}",
+}
+
+
 def _validation(event: dict[str, Any]) -> str:
-    return (
-        f"SSIM {event['ssim']:.4f}  reconstruction {event['reconstruction']:.4f}  "
-        f"live entries {event['live_entries']}  {event['images_per_second']:.1f} images/s"
-    )
+    measures = [form.format(event[name]) for name, form in SHOWN.items() if name in event]
+    return "  ".join([*measures, f"{event['images_per_second']:.1f} images/s"])

@@ -1,4 +1,4 @@
-"""What the commands do with files and runs, callable from Python too: evaluate a run, take files through a model."""
+"""What the commands do with files and runs, callable from Python too: train, evaluate, take files through a model."""
 
 from __future__ import annotations
 
@@ -20,36 +20,104 @@ from brainvq.files import gather, outputs, staged
 from brainvq.pipeline import Pipeline, load, load_encoded, save_encoded
 from brainvq.report import save_examples
 from brainvq.training.devices import keep_freed_memory
-from brainvq.training.experiment import Experiment
+from brainvq.training.experiment import Experiment, TokenizerExperiment, train
+from brainvq.training.prior_experiment import PriorExperiment, train_prior
 
 Progress = Callable[[int, int], None]
 CODES = ".codes.npz"
 
 
-def evaluate_run(folder: Path, data: str, split: str, *, progress: Progress | None = None) -> dict[str, Any]:
+def train_run(
+    experiment: Experiment, data: str | Path, out: Path, *, tokenizer: Path | None = None, **settings: Any
+) -> Path:
+    """Train a tokenizer, or a prior of the codes of `tokenizer`; see `train` and `train_prior`.
+
+    Raises:
+        InputError: a tokenizer is missing, or not needed; and what those raise.
+    """
+    if isinstance(experiment, PriorExperiment):
+        if tokenizer is None:
+            raise InputError(
+                f"{experiment.preset} is a prior: it learns the codes of a trained tokenizer. Name that by --tokenizer."
+            )
+        return train_prior(experiment, tokenizer, data, out, **settings)
+    assert isinstance(experiment, TokenizerExperiment)
+    if tokenizer is not None:
+        raise InputError(f"{experiment.preset} is a tokenizer itself: leave --tokenizer out.")
+    return train(experiment, data, out, **settings)
+
+
+def evaluate_run(
+    folder: Path, data: str, split: str, *, tokenizer: Path | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
     """Measure the model of a run on a split of `data`, store the result in the run, and return it.
 
-    The data are split as they were for training. The mean training image is a baseline where there is a train
-    split of the same size.
+    The data are split as they were for training. For a tokenizer, the mean training image is a baseline where there is
+    a train split of the same size. For a prior, `tokenizer` says where its tokenizer lies if that was moved.
 
     Raises:
         InputError: not a run, or no such split.
     """
     keep_freed_memory()
+    if runs.read_config(folder).get("kind") == "prior":
+        result = _evaluate_prior(folder, data, split, tokenizer, progress)
+    else:
+        result = _evaluate_tokenizer(folder, data, split, progress)
+    return result
+
+
+def _evaluate_tokenizer(folder: Path, data: str, split: str, progress: Progress | None) -> dict[str, Any]:
     pipeline = load(folder)
-    experiment = from_json(Experiment, pipeline.config["experiment"])
+    splits = _splits(data, split, from_json(TokenizerExperiment, pipeline.config["experiment"]))
+    source = splits[split]
+    cache = open_cache(source, multiple=_multiple(pipeline), device=pipeline.device)
+    mean = mean_image(open_cache(splits["train"])) if "train" in splits else None
+    result = evaluate(pipeline, source, cache, split=split, model=_named(pipeline), train_mean=mean, progress=progress)
+    _store(folder, split, result)
+    save_examples(folder, pipeline, cache, result)
+    return result
+
+
+def _evaluate_prior(
+    folder: Path, data: str, split: str, tokenizer: Path | None, progress: Progress | None
+) -> dict[str, Any]:
+    generator = load_generator(folder, tokenizer)
+    splits = _splits(data, split, from_json(PriorExperiment, generator.config["experiment"]))
+    if "train" not in splits or split == "train":
+        raise InputError(f"a prior is measured on unseen images, beside its train split. Give --data with {split} and train.")
+    caches = {
+        name: open_cache(splits[name], multiple=_multiple(generator.pipeline), device=generator.pipeline.device)
+        for name in ("train", split)
+    }
+    codes = {name: encode_split(generator.tokenizer, cache) for name, cache in caches.items()}
+    found = evaluate_prior(
+        generator,
+        codes["train"],
+        codes[split],
+        caches["train"],
+        caches[split],
+        split=split,
+        model=_named(generator),
+        progress=progress,
+    )
+    _store(folder, split, found.result)
+    return found.result
+
+
+def _splits(data: str, split: str, experiment: Experiment) -> dict[Split, Source]:
     splits = open_splits(data, subject_pattern=experiment.data.subject_pattern)
     if split not in splits:
         raise InputError(f"{data} has no {split} split. It has: {', '.join(splits)}.")
-    source = splits[split]
-    multiple = (pipeline.spec.multiple[0], pipeline.spec.multiple[1])
-    cache = open_cache(source, multiple=multiple, device=pipeline.device)
-    mean = mean_image(open_cache(splits["train"])) if "train" in splits else None
-    result = evaluate(pipeline, source, cache, split=split, model=_named(pipeline), train_mean=mean, progress=progress)
+    return splits
+
+
+def _store(folder: Path, split: str, result: dict[str, Any]) -> None:
     (folder / "evaluation").mkdir(exist_ok=True)
     runs.write_json(folder / "evaluation" / f"{split}.json", result)
-    save_examples(folder, pipeline, cache, result)
-    return result
+
+
+def _multiple(pipeline: Pipeline) -> tuple[int, int]:
+    return pipeline.spec.multiple[0], pipeline.spec.multiple[1]
 
 
 def stored_evaluation(folder: Path, split: str) -> dict[str, Any]:
@@ -149,10 +217,10 @@ def _each(
     return paths
 
 
-def _named(pipeline: Pipeline) -> dict[str, Any]:
-    config = pipeline.config
+def _named(model: Pipeline | Generator) -> dict[str, Any]:
+    config = model.config
     kept = ("preset", "version", "steps", "images_seen", "wall_time_s", "parameters", "hardware", "seed")
-    return {**{name: config.get(name) for name in kept}, "weights_sha256": pipeline.weights_sha256}
+    return {**{name: config.get(name) for name in kept}, "weights_sha256": model.weights_sha256}
 
 
 def _lossless(name: Path) -> Path:

@@ -21,14 +21,14 @@ from brainvq.describe.diagram import draw
 from brainvq.describe.hourglass import hourglass, size_of
 from brainvq.describe.layers import Layer, Outline, outline
 from brainvq.presets import PRESETS
-from brainvq.training.experiment import Experiment
+from brainvq.training.experiment import TokenizerExperiment
 
 __all__ = ["describe", "draw", "outline", "settings"]
 
 EXACT = "keras_f8"  # what settings are compared with
 
 
-def describe(experiment: Experiment, size: tuple[int, int]) -> list[RenderableType]:
+def describe(experiment: TokenizerExperiment, size: tuple[int, int]) -> list[RenderableType]:
     """The layer table, the rate of the codes, the hourglass, and the settings, for images of `size` pixels.
 
     Raises:
@@ -81,13 +81,13 @@ def _rate(spec: CodeSpec, size: Sequence[int]) -> Text:
     )
 
 
-def settings(experiment: Experiment) -> list[tuple[str, str]]:
+def settings(experiment: TokenizerExperiment) -> list[tuple[str, str]]:
     """Every setting as (path, value), as `--set path=value` takes it."""
     values = to_json(experiment)
     return [(path, _text(_at(values, path))) for path in paths(values)]
 
 
-def _settings(experiment: Experiment) -> Text:
+def _settings(experiment: TokenizerExperiment) -> Text:
     """A line each, the ones that differ from the exact reference system highlighted."""
     exact = dict(settings(PRESETS[EXACT]()))
     shown = Text.assemble(("settings", "bold"), f" (--set path=value); coloured: other than in {EXACT}")

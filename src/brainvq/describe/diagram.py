@@ -26,7 +26,7 @@ from brainvq.data.scan import atomic
 from brainvq.describe.layers import Layer, Outline, outline
 from brainvq.describe.phantom import head
 from brainvq.errors import InputError
-from brainvq.training.experiment import Experiment
+from brainvq.training.experiment import TokenizerExperiment
 
 SUFFIXES = (".png", ".svg", ".pdf")
 TALL, FLATTEN = 4.2, 0.6  # height of the image's slab; exponent of resolution
@@ -46,7 +46,7 @@ class Slab:
     colour: str
 
 
-def draw(experiment: Experiment, size: tuple[int, int], path: Path) -> None:
+def draw(experiment: TokenizerExperiment, size: tuple[int, int], path: Path) -> None:
     """Write the diagram for images of `size` pixels to a PNG, SVG or PDF file.
 
     Raises:

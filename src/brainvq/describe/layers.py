@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from brainvq.codes import CodeSpec
 from brainvq.quantizers.base import Quantizer
 from brainvq.tokenizers.base import Tokenizer
-from brainvq.training.experiment import Experiment
+from brainvq.training.experiment import TokenizerExperiment
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Outline:
         return sum(totals[:waist]), sum(totals[waist + 1 :])
 
 
-def outline(experiment: Experiment, size: Sequence[int]) -> Outline:
+def outline(experiment: TokenizerExperiment, size: Sequence[int]) -> Outline:
     """The layers of an experiment's tokenizer for an image of `size` pixels.
 
     Raises:

@@ -29,16 +29,28 @@ class Prior(nn.Module):
         self.grids = spec.grids(size)
         self.length = sum(math.prod(grid) for grid in self.grids)
         """Codes of an image, all levels together."""
+        for level, entries in enumerate(spec.entries):
+            self.register_buffer(f"order_{level}", torch.full((entries,), -1))
 
     @torch.no_grad()
     def start(self, batches: Iterable[Codes], orders: Sequence[Tensor]) -> None:
-        """See all codes of the train split once, before the first step of training.
+        """See all codes of the train split once, before the first step of training. Overriding it, call this one too.
 
         Args:
             batches: the codes, each level (B, *grid), once each.
-            orders: for each level the entries that occur, from those that stand for dark pixels to those that stand for
-                bright ones, LongTensor (live entries,).
+            orders: as the property that they become.
         """
+        for level, order in enumerate(orders):
+            self.get_buffer(f"order_{level}")[: len(order)] = order
+
+    @property
+    def orders(self) -> tuple[Tensor, ...]:
+        """For each level the entries that occur in the train split, LongTensor (live entries,).
+
+        From the one that stands for the darkest pixels to the one for the brightest: so a picture of codes is readable.
+        """
+        found = [self.get_buffer(f"order_{level}") for level in range(len(self.grids))]
+        return tuple(order[order >= 0] for order in found)
 
     def log_probs(self, codes: Codes) -> Tensor:
         """Nats of each code given those before it, (B, codes), in the order of `CodeSpec.flatten`.

@@ -7,6 +7,7 @@ seen at a position keeps a probability.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
@@ -45,7 +46,7 @@ class Histogram(Prior):
                     f"a table of {positions:,} positions by {entries:,} entries is too large for this prior "
                     f"(at most {LARGEST_TABLE:,} numbers). Use pixelcnn."
                 )
-            self.register_buffer(f"log_table_{level}", torch.full((positions, entries), -torch.tensor(entries).log()))
+            self.register_buffer(f"log_table_{level}", torch.full((positions, entries), -math.log(entries)))
 
     @property
     def tables(self) -> list[Tensor]:
@@ -54,6 +55,7 @@ class Histogram(Prior):
 
     @torch.no_grad()
     def start(self, batches: Iterable[Codes], orders: Sequence[Tensor]) -> None:
+        super().start(batches, orders)
         counts = [torch.zeros(table.shape, device=table.device) for table in self.tables]
         for codes in batches:
             for count, code in zip(counts, codes, strict=True):

@@ -32,9 +32,9 @@ def draw(record: Record) -> dict[str, Drawing]:
     """All diagrams that the run has numbers for, by name."""
     found = []
     for name, (title, terms) in LOSSES.items():
-        found.append(_loss(name, title, _total(record.train, terms), _total(record.validate, terms)))
+        found.append(_loss(name, title, total(record.train, terms), total(record.validate, terms)))
     for name, title in VALIDATION.items():
-        found.append(_validation(name, title, _total(record.validate, (name,)), sum(record.facts.spec.entries)))
+        found.append(_validation(name, title, total(record.validate, (name,)), sum(record.facts.spec.entries)))
     if (result := record.headline) is not None:
         found += [_subjects(result), _codebook(result)]
         if result.split in record.examples:
@@ -45,14 +45,14 @@ def draw(record: Record) -> dict[str, Drawing]:
 Curve = tuple[np.ndarray, np.ndarray]
 
 
-def _total(lines: Sequence[Line], terms: Sequence[str]) -> Curve:
+def total(lines: Sequence[Line], terms: Sequence[str]) -> Curve:
     """Steps, and the sum of those terms that a line has."""
     kept = [(line["step"], sum(line.get(term, 0) for term in terms)) for line in lines if set(terms) & set(line)]
     steps, values = np.array(kept, dtype=float).reshape(-1, 2).T
     return steps, values
 
 
-def _thin(curve: Curve) -> Curve:
+def thin(curve: Curve) -> Curve:
     groups = np.array_split(np.arange(len(curve[0])), min(POINTS, max(1, len(curve[0]))))
     return tuple(np.array([axis[group].mean() for group in groups if len(group)]) for axis in curve)  # type: ignore[return-value]
 
@@ -62,24 +62,24 @@ def _loss(name: str, title: str, train: Curve, validate: Curve) -> Drawing | Non
         return None
     with style(name):
         figure, axes = panel(title, "step")
-        axes.plot(*_thin(train), color=FIRST, label="train", linewidth=1.2)
+        axes.plot(*thin(train), color=FIRST, label="train", linewidth=1.2)
         if len(validate[0]):
-            axes.plot(*validate, color=SECOND, label="validate", **_marks(validate))
+            axes.plot(*validate, color=SECOND, label="validate", **marks(validate))
         low, high = np.quantile(train[1], (0.02, 0.98))  # the first steps may lie far outside
         least = float(max(np.concatenate([train[1], validate[1]]).min(), low / 1.5))
         axes.set_ylim(top=min(axes.get_ylim()[1], 1.5 * float(high)))
-        _logarithmic(axes, least)
+        logarithmic(axes, least)
         legend(axes)
         alt = f"{title} over {train[0][-1]:.0f} training steps, from {train[1][0]:.3g} to {train[1][-1]:.3g}."
         return finish(f"{name}_curve", alt, figure)
 
 
-def _marks(curve: Curve) -> dict[str, Any]:
+def marks(curve: Curve) -> dict[str, Any]:
     """A dot at each value where there are few."""
     return {"marker": "o", "markersize": 3} if len(curve[0]) <= 20 else {}
 
 
-def _logarithmic(axes: Axes, least: float, unit: str = "") -> None:
+def logarithmic(axes: Axes, least: float, unit: str = "") -> None:
     """A logarithmic axis from just below `least`, with more labels where it spans little."""
     if least <= 0:
         return
@@ -97,7 +97,7 @@ def _validation(name: str, title: str, curve: Curve, entries: int) -> Drawing | 
         return None
     with style(name):
         figure, axes = panel(f"{title}, validate", "step")
-        axes.plot(*curve, color=SECOND, **_marks(curve))
+        axes.plot(*curve, color=SECOND, **marks(curve))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         if name != "ssim":
             axes.set_ylim(0, entries * 1.08)
@@ -134,14 +134,14 @@ def _codebook(result: Evaluation) -> Drawing:
         shares = [_shares(level) for level in result.usage.levels]
         least = min(share[share > 0].min(initial=100) for share in shares) / 2
         for share in shares:
-            x, y = _thin((np.arange(1, len(share) + 1) - 0.5, np.maximum(share, least)))
+            x, y = thin((np.arange(1, len(share) + 1) - 0.5, np.maximum(share, least)))
             axes.fill_between(x, y, least, step="mid", color=FIRST, alpha=0.2, linewidth=0)
             axes.step(x, y, where="mid", color=FIRST, linewidth=1.4)
         even = 100 / result.usage.levels[0].entries
         axes.axhline(even, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         axes.text(0.99, even * 1.15, "even use", ha="right", color=MUTED, transform=axes.get_yaxis_transform())
         axes.set_xlim(0)
-        _logarithmic(axes, least, " %")
+        logarithmic(axes, least, " %")
         usage = result.usage
         alt = (
             f"Share of codes that each entry takes, sorted: {usage.live_entries} live, {usage.dead_entries} dead, "

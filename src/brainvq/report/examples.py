@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -94,21 +95,44 @@ def save_examples(folder: Path, pipeline: Reconstructs, cache: Cache, evaluation
         examples=[example.about for example in examples],
     )
     target = folder / "evaluation" / "examples" / about.split
+    with replaced(target) as building:
+        for example in examples:
+            for kind, voxels in (("original", example.original), ("reconstruction", example.reconstruction)):
+                save_picture(voxels, building / f"{example.about.role}_{kind}.png")
+        (building / "examples.json").write_text(json.dumps(about.model_dump()) + "\n")
+    return target
+
+
+@contextmanager
+def replaced(target: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `target` when it is whole.
+
+    Raises:
+        InputError: it cannot be written; what was there before is untouched.
+    """
     building = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         building.mkdir(parents=True)
-        for example in examples:
-            for kind, voxels in (("original", example.original), ("reconstruction", example.reconstruction)):
-                name = f"{example.about.role}_{kind}.png"
-                write(Scan(voxels, None, example.about.subject, name), building / name)
-        (building / "examples.json").write_text(json.dumps(about.model_dump()) + "\n")
+        yield building
         shutil.rmtree(target, ignore_errors=True)
         building.rename(target)
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror}).") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return target
+
+
+def save_picture(pixels: NDArray[np.uint8], path: Path) -> None:
+    """(H, W) as an 8-bit PNG."""
+    write(Scan(pixels, None, None, path.name), path)
+
+
+def load_picture(path: Path) -> NDArray[np.uint8]:
+    """Raises InputError unless it is an 8-bit image."""
+    pixels = read(path).voxels
+    if pixels.dtype != np.uint8:
+        raise InputError(f"{path} is not an 8-bit image.")
+    return pixels
 
 
 def load_examples(folder: Path) -> Examples:
@@ -182,13 +206,13 @@ def _grey(x: Tensor) -> NDArray[np.uint8]:
 
 
 def _load(folder: Path, about: Stated, levels: int) -> Example:
-    original, copy = (read(folder / f"{about.role}_{kind}.png").voxels for kind in ("original", "reconstruction"))
-    if original.dtype != np.uint8 or copy.dtype != np.uint8 or original.shape != copy.shape:
-        raise InputError(f"{folder}: {about.role} pictures are not 8-bit images of one size.")
-    if len(about.codes) != levels or not all(_is_grid(grid) for grid in about.codes):
+    original, copy = (load_picture(folder / f"{about.role}_{kind}.png") for kind in ("original", "reconstruction"))
+    if original.shape != copy.shape:
+        raise InputError(f"{folder}: {about.role} pictures are not of one size.")
+    if len(about.codes) != levels or not all(is_grid(grid) for grid in about.codes):
         raise InputError(f"{folder / 'examples.json'}: codes of {about.role} are not {levels} grids.")
     return Example(about, original, copy)
 
 
-def _is_grid(rows: Sequence[Sequence[int]]) -> bool:
+def is_grid(rows: Sequence[Sequence[int]]) -> bool:
     return bool(rows) and bool(rows[0]) and len({len(row) for row in rows}) == 1

@@ -7,16 +7,17 @@ listed where the text names them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 from brainvq.metrics.definitions import MEASURES
 from brainvq.metrics.statistics import DRAWS
-from brainvq.report.prose import REFERENCES, SENTENCES, listed, loss, optimiser, precision, settings
-from brainvq.report.record import Record
+from brainvq.report.prose import SENTENCES, listed, loss, optimiser, precision, settings
+from brainvq.report.record import Record, Run
+from brainvq.report.references import references
 from brainvq.report.stored import Evaluation, Facts
 from brainvq.tables import BASELINES
-from brainvq.training.experiment import Experiment
+from brainvq.training.experiment import TokenizerExperiment
+from brainvq.training.loop import TrainConfig
 
 HEAD_MASK = (
     "The head mask is found in the original: smoothed by a Gaussian of sigma 2 pixels, above half of the threshold of "
@@ -39,12 +40,6 @@ def methods(record: Record) -> list[tuple[str, str]]:
         parts.append(("Measures", measures(record.headline)))
     parts.append(("Software", software(record.facts)))
     return [*parts, ("References", "\n".join(references(text for _, text in parts)))]
-
-
-def references(texts: Iterable[str]) -> list[str]:
-    """Those that are named, in the order of their authors."""
-    text = " ".join(texts)
-    return [full for name, full in sorted(REFERENCES.items(), key=lambda item: item[0].lower()) if name in text]
 
 
 def data(facts: Facts, pattern: str | None) -> str:
@@ -84,26 +79,34 @@ def codes(facts: Facts) -> str:
     return f"An image becomes {listed(levels)}, {bits:,} bits in all or {bits / math.prod(size):.4f} bits a pixel."
 
 
-def training(record: Record, experiment: Experiment, task: dict[str, Any]) -> str:
-    facts, train = record.facts, experiment.train
-    steps = record.step
-    images = facts.images_seen if facts.images_seen is not None else steps * train.batch_size
-    passes = images / max(1, facts.data.splits["train"].images) if "train" in facts.data.splits else math.nan
-    state = (
-        "" if record.finished else f" of {facts.planned_steps:,} planned; training had not ended when this was written"
-    )
-    done = f"{steps:,} steps of {train.batch_size} images{state} ({images:,} images, {passes:.1f} passes)"
-    sentences = [loss(task), optimiser(task.get("optimiser", {}), train.learning_rate), f"Training took {done}."]
+def training(record: Record, experiment: TokenizerExperiment, task: dict[str, Any]) -> str:
+    train = experiment.train
+    sentences = [loss(task), optimiser(task.get("optimiser", {}), train.learning_rate), took(record, train)]
     sentences.append(precision(train.precision))
     sentences.append(
         "The weights are those of the best SSIM on validate."
         if train.keep == "best"
         else "The weights are those of the last step."
     )
+    return " ".join([*sentences, machine(record)])
+
+
+def took(run: Run, train: TrainConfig) -> str:
+    """Steps, images and passes."""
+    facts, steps = run.facts, run.step
+    images = facts.images_seen if facts.images_seen is not None else steps * train.batch_size
+    passes = images / max(1, facts.data.splits["train"].images) if "train" in facts.data.splits else math.nan
+    state = "" if run.finished else f" of {facts.planned_steps:,} planned; training had not ended when this was written"
+    done = f"{steps:,} steps of {train.batch_size} images{state} ({images:,} images, {passes:.1f} passes)"
+    return f"Training took {done}."
+
+
+def machine(run: Run) -> str:
+    facts = run.facts
     machine = f"{facts.hardware.gpu}, " if facts.hardware.gpu else ""
     machine += f"{facts.hardware.cpu}, {facts.hardware.threads} threads"
     time = f" in {duration(facts.wall_time_s)}" if facts.wall_time_s is not None else ""
-    return " ".join([*sentences, f"It ran{time} on {machine}, with seed {facts.seed}."])
+    return f"It ran{time} on {machine}, with seed {facts.seed}."
 
 
 def evaluation(record: Record, result: Evaluation) -> str:

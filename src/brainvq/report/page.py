@@ -1,18 +1,19 @@
-"""The page as a whole: head, headline, notes, and the sections in their order."""
+"""The page of a tokenizer: headline, notes, and the sections in their order."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
 
 from brainvq.report import sections
+from brainvq.report.closing import methods_section, provenance
+from brainvq.report.document import document, footer, notices, tile
 from brainvq.report.ink import Drawing
 from brainvq.report.markup import Html, join, tag
+from brainvq.report.methods import methods
 from brainvq.report.record import Record
 from brainvq.report.stored import Evaluation
 from brainvq.tables import BASELINES
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 DISCLAIMER = (
     "Not a medical device. For research only: reconstructions may lose or invent detail and must not serve diagnosis."
 )
@@ -25,31 +26,10 @@ def page(record: Record, drawings: Mapping[str, Drawing]) -> str:
         ("measures", "Measures", sections.measures(record)),
         ("training", "Training", sections.training(record, drawings)),
         ("codebook", "Codebook", sections.codebook(record, drawings)),
-        ("methods", "Methods", sections.methods_section(record)),
-        ("provenance", "Settings and provenance", sections.provenance(record)),
+        ("methods", "Methods", methods_section(methods(record))),
+        ("provenance", "Settings and provenance", provenance(record)),
     ]
-    links = [tag("a", title, href=f"#{name}") for name, title, _ in found]
-    body = [
-        tag("section", tag("h2", title, id=f"{name}-title"), content, id=name, aria_labelledby=f"{name}-title")
-        for name, title, content in found
-    ]
-    header = tag("header", *_title(record), tag("nav", *links, aria_label="Sections"))
-    main = tag("main", _headline(record), _notices(record), *body)
-    return (
-        "<!doctype html>\n" + tag("html", _head(record), tag("body", header, main, _footer(record)), lang="en") + "\n"
-    )
-
-
-def _head(record: Record) -> Html:
-    style = (files("brainvq.report") / "page.css").read_text()
-    return tag(
-        "head",
-        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        Html('<meta name="referrer" content="no-referrer">'),
-        tag("title", f"{record.folder}, a brainvq report"),
-        tag("style", Html(style)),
-    )
+    return document(record, _title(record), found, before=[_headline(record), _notices(record)], after=_footer(record))
 
 
 def _title(record: Record) -> list[Html]:
@@ -73,8 +53,8 @@ def _headline(record: Record) -> Html | None:
     live = join(f"{usage.live_entries:,} ", tag("small", f"of {entries:,}"))
     tiles = [
         *(_tile_of(result, name, label) for name, label in (("ssim", "SSIM"), ("ssim_foreground", "SSIM foreground"))),
-        _tile("Live entries", live, f"perplexity {usage.perplexity:.1f}"),
-        _tile("Bits a pixel", f"{usage.nominal_bits_per_pixel:.4f}", *_rates(result)),
+        tile("Live entries", live, f"perplexity {usage.perplexity:.1f}"),
+        tile("Bits a pixel", f"{usage.nominal_bits_per_pixel:.4f}", *_rates(result)),
     ]
     return join(
         tag("dl", *tiles, class_="tiles"),
@@ -102,41 +82,17 @@ def _tile_of(result: Evaluation, name: str, label: str) -> Html | None:
     interval = [] if found.low is None else [f"[{found.low:.4f}, {found.high:.4f}]"]
     baseline = result.baselines.get("mean_train_image", {}).get(name)
     beside = [f"{BASELINES['mean_train_image']} {baseline.mean:.4f}"] if baseline else []
-    return _tile(label, f"{found.mean:.4f}", *interval, *beside)
-
-
-def _tile(label: str, value: str, *beside: str) -> Html:
-    lines = [tag("dd", line, class_="beside") for line in beside]
-    return tag("div", tag("dt", label), tag("dd", value, class_="value"), *lines)
+    return tile(label, f"{found.mean:.4f}", *interval, *beside)
 
 
 def _notices(record: Record) -> Html | None:
-    """What is not there yet, and what the reader has to know."""
-    shown = []
-    if not record.finished:
-        shown.append(
-            tag(
-                "p",
-                f"Training has not ended: step {record.step:,} of {record.facts.planned_steps:,} is logged. If it was "
-                "stopped, go on with",
-                tag("code", record.command("resume"), class_="command"),
-            )
-        )
-    if record.headline is None:
-        shown.append(
-            tag(
-                "p",
-                "The model is not evaluated yet. Measure it (DATA is the folder of the images), then report again:",
-                tag("code", record.command("evaluate"), class_="command"),
-                tag("code", record.command("report"), class_="command"),
-            )
-        )
-    if record.notes:
-        shown.append(tag("ul", *(tag("li", note) for note in record.notes)))
-    return tag("div", *shown, class_="notice", role="note") if shown else None
+    unmeasured = (
+        "The model is not evaluated yet. Measure it (DATA is the folder of the images), then report again:",
+        record.command("evaluate"),
+        record.command("report"),
+    )
+    return notices(record, None if record.headline else unmeasured)
 
 
 def _footer(record: Record) -> Html:
-    pictures = " Pictures on this page were made from the images of the data: share it as you may share them."
-    text = f"{DISCLAIMER}{pictures if record.examples else ''} Made by brainvq {record.facts.version}."
-    return tag("footer", tag("p", text))
+    return footer(record, DISCLAIMER, pictures=bool(record.examples))

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -19,9 +20,9 @@ from brainvq import run as runs
 from brainvq.config import from_json
 from brainvq.errors import InputError
 from brainvq.report.examples import Examples, load_examples
-from brainvq.report.stored import Evaluation, Facts
+from brainvq.report.stored import Evaluation, Facts, Result
 from brainvq.tables import rows
-from brainvq.training.experiment import Experiment
+from brainvq.training.experiment import Experiment, TokenizerExperiment
 from brainvq.training.log import read as read_log
 
 SPLITS = ("test", "validate", "train")  # the first that was evaluated is the headline
@@ -30,20 +31,17 @@ SPLITS = ("test", "validate", "train")  # the first that was evaluated is the he
 Line = dict[str, float]
 
 
-@dataclass(frozen=True, eq=False)
-class Record:
-    """A run. `train` and `validate` are the lines of its log that hold numbers; `notes` are sentences for the reader;
-    `evaluations` by split, the headline first; `experiment` is None where this version cannot read it."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Run:
+    """What the pages of all runs tell. `train` and `validate` are the lines of the log that hold numbers; `notes` are
+    sentences for the reader."""
 
     folder: str
     facts: Facts
     settings: dict[str, Any]
-    experiment: Experiment | None
     train: list[Line]
     validate: list[Line]
     notes: list[str]
-    evaluations: dict[str, Evaluation]
-    examples: dict[str, Examples] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -54,11 +52,7 @@ class Record:
         """Steps done, as far as the run tells."""
         return int(self.facts.steps or max((line["step"] for line in [*self.train, *self.validate]), default=0))
 
-    @property
-    def headline(self) -> Evaluation | None:
-        return next(iter(self.evaluations.values()), None)
-
-    def told(self, result: Evaluation) -> str:
+    def told(self, result: Result) -> str:
         """How the images of an evaluation stand to those of training, as far as the run can know."""
         splits = self.facts.data.splits
         if result.split == "train" or ("train" in splits and splits["train"].fingerprint == result.data.fingerprint):
@@ -77,45 +71,80 @@ class Record:
             "resume": f"brainvq train {preset} --data DATA --out {run} --resume",
         }[verb]
 
+    def evaluate(self, result: Result) -> str:
+        """What to type to measure the same split again."""
+        return self.command("evaluate") + ("" if result.split == "validate" else f" --split {result.split}")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Record(Run):
+    """A tokenizer's run. `evaluations` by split, the headline first; `experiment` is None where this version cannot
+    read it."""
+
+    experiment: TokenizerExperiment | None
+    evaluations: dict[str, Evaluation]
+    examples: dict[str, Examples]
+
+    @property
+    def headline(self) -> Evaluation | None:
+        return next(iter(self.evaluations.values()), None)
+
 
 def read_record(folder: Path) -> Record:
-    """Raises InputError where `folder` is no run, or its config.json does not fit this version."""
+    """A tokenizer's run.
+
+    Raises:
+        InputError: `folder` is no run, or its config.json does not fit this version.
+    """
     config = runs.read_config(folder)
+    facts = facts_of(config, folder, Facts)
+    notes: list[str] = []
+    experiment = experiment_of(config, TokenizerExperiment, notes)
+    lines = log_of(folder, notes)
+    evaluations = evaluations_of(folder, _evaluation, notes)
+    for result in evaluations.values():
+        note_other_weights(result, facts, notes)
+    return Record(
+        folder=folder.resolve().name,
+        facts=facts,
+        settings=config.get("experiment") or {},
+        experiment=experiment,
+        train=lines["train"],
+        validate=lines["validate"],
+        notes=notes,
+        evaluations=evaluations,
+        examples={split: found for split, result in evaluations.items() if (found := _examples(folder, result))},
+    )
+
+
+F = TypeVar("F", bound=Facts)
+R = TypeVar("R", bound=Result)
+X = TypeVar("X", bound=Experiment)
+
+
+def facts_of(config: dict[str, Any], folder: Path, kind: type[F]) -> F:
+    """Raises InputError that names the first value that does not fit."""
     try:
-        facts = Facts.model_validate(config)
+        return kind.model_validate(config)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{folder / 'config.json'} is damaged: {where}: {first['msg']}.") from error
-    notes: list[str] = []
-    experiment = _experiment(config, notes)
-    lines = _log(folder / "log.jsonl", notes)
-    evaluations = _evaluations(folder, notes)
-    return Record(
-        folder.resolve().name,
-        facts,
-        config.get("experiment") or {},
-        experiment,
-        lines["train"],
-        lines["validate"],
-        notes,
-        evaluations,
-        {split: found for split, result in evaluations.items() if (found := _examples(folder, result, facts, notes))},
-    )
 
 
-def _experiment(config: dict[str, Any], notes: list[str]) -> Experiment | None:
+def experiment_of(config: dict[str, Any], kind: type[X], notes: list[str]) -> X | None:
     try:
-        return from_json(Experiment, config["experiment"])
+        return from_json(kind, config["experiment"])
     except (InputError, KeyError, TypeError, ValueError) as error:
         notes.append(f"This version of brainvq cannot read the run's settings, so no methods are written: {error}")
         return None
 
 
-def _log(path: Path, notes: list[str]) -> dict[str, list[Line]]:
+def log_of(folder: Path, notes: list[str]) -> dict[str, list[Line]]:
+    """Lines of "train" and of "validate"; what the log notes goes into `notes`."""
     found: dict[str, list[Line]] = {"train": [], "validate": []}
     try:
-        lines: list[Any] = list(read_log(path))
+        lines: list[Any] = list(read_log(folder / "log.jsonl"))
     except (OSError, UnicodeDecodeError):
         lines = []
         notes.append("log.jsonl cannot be read; there are no curves.")
@@ -136,31 +165,39 @@ def _number(value: Any) -> float | None:
     return None
 
 
-def _evaluations(folder: Path, notes: list[str]) -> dict[str, Evaluation]:
+def evaluations_of(folder: Path, read: Callable[[Any], R], notes: list[str]) -> dict[str, R]:
+    """By split, the headline first. `read` raises ValueError, KeyError or TypeError at what it cannot read."""
     found = {}
     for split in SPLITS:
         path = folder / "evaluation" / f"{split}.json"
         if not path.is_file():
             continue
         try:
-            values = json.loads(path.read_bytes())
-            result = Evaluation.model_validate(values)
+            result = read(json.loads(path.read_bytes()))
             if result.split != split:
                 raise ValueError(f"it is of {result.split}")
-            found[split] = result.model_copy(update={"table": rows(values)})
+            found[split] = result
         except (OSError, ValueError, KeyError, TypeError):
             notes.append(f"evaluation/{split}.json is damaged and left out. Evaluate again on {split}.")
     return found
 
 
-def _examples(folder: Path, result: Evaluation, facts: Facts, notes: list[str]) -> Examples | None:
-    """The examples of an evaluation, if they are of the same images and weights."""
+def note_other_weights(result: Result, facts: Facts, notes: list[str]) -> None:
     weights = result.model.get("weights_sha256")
     if facts.weights_sha256 and weights and facts.weights_sha256 != weights:
         notes.append(f"The {result.split} split was evaluated with earlier weights of this run. Evaluate it again.")
+
+
+def _evaluation(values: Any) -> Evaluation:
+    return Evaluation.model_validate(values).model_copy(update={"table": rows(values)})
+
+
+def _examples(folder: Path, result: Evaluation) -> Examples | None:
+    """The examples of an evaluation, if they are of the same images and weights."""
     try:
         examples = load_examples(folder / "evaluation" / "examples" / result.split)
     except InputError:
         return None
+    weights = result.model.get("weights_sha256")
     same = (examples.about.fingerprint, examples.about.weights_sha256) == (result.data.fingerprint, weights)
     return examples if same and examples.items else None

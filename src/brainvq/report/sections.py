@@ -7,16 +7,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from brainvq.config import paths
 from brainvq.metrics.definitions import MEASURES
+from brainvq.report.blocks import figure, missing, pairs, picture, scale, scroll
 from brainvq.report.drawings import LOSSES, VALIDATION
 from brainvq.report.examples import Example, Examples
 from brainvq.report.ink import Drawing
-from brainvq.report.markup import Html, image, join, tag
-from brainvq.report.methods import duration, methods
-from brainvq.report.pictures import ERROR_RANGE, code_colours, code_scale, data_uri, error_colours, error_scale
+from brainvq.report.markup import Html, join, tag
+from brainvq.report.pictures import ERROR_RANGE, code_colours, data_uri, error_colours
 from brainvq.report.record import Record
-from brainvq.report.stored import Evaluation, Facts, Split
+from brainvq.report.stored import Evaluation, Facts
 from brainvq.tables import BASELINES
 
 KEY_MEASURES = ("SSIM", "SSIM foreground")
@@ -37,11 +36,11 @@ def coded(facts: Facts) -> str:
 def reconstructions(record: Record, drawings: Mapping[str, Drawing]) -> Html:
     result = record.headline
     if result is None:
-        return _missing("No pictures yet: they come with an evaluation.", record.command("evaluate"))
+        return missing("No pictures yet: they come with an evaluation.", record.command("evaluate"))
     examples = record.examples.get(result.split)
     if examples is None:
-        intro = _missing("The pictures of this evaluation are not in the run.", _evaluate(record, result))
-        return tag("div", intro, _figure(drawings["subjects"]), class_="beside-panel")
+        intro = missing("The pictures of this evaluation are not in the run.", record.evaluate(result))
+        return tag("div", intro, figure(drawings["subjects"]), class_="beside-panel")
     levels = len(examples.about.grey)
     intro = tag(
         "div",
@@ -51,12 +50,12 @@ def reconstructions(record: Record, drawings: Mapping[str, Drawing]) -> Html:
             "ranking. Of each, the slice with its median SSIM is shown.",
             class_="prose",
         ),
-        _scale("too dark", error_scale(), f"too bright; full colour at {ERROR_RANGE} grey levels, black is no error"),
-        _scale("dark", code_scale(), "bright: each code has the colour of the mean grey level that it stands for"),
+        scale("too dark", error_scale(), f"too bright; full colour at {ERROR_RANGE} grey levels, black is no error"),
+        scale("dark", code_scale(), "bright: each code has the colour of the mean grey level that it stands for"),
         class_="stack",
     )
     rows = [_example(example, examples, result, levels) for example in examples.items]
-    return join(tag("div", intro, _figure(drawings["subjects"]), class_="beside-panel"), *rows)
+    return join(tag("div", intro, figure(drawings["subjects"]), class_="beside-panel"), *rows)
 
 
 def _example(example: Example, examples: Examples, result: Evaluation, levels: int) -> Html:
@@ -66,9 +65,9 @@ def _example(example: Example, examples: Examples, result: Evaluation, levels: i
     error = np.abs(example.original.astype(float) - example.reconstruction)
     who = f"slice {about.slice} of subject {about.subject}"
     shown = [
-        _picture(data_uri(example.original), f"Original, {who}", "original"),
-        _picture(data_uri(example.reconstruction), f"Reconstruction of {who}", "reconstruction"),
-        _picture(
+        picture(data_uri(example.original), f"Original, {who}", "original"),
+        picture(data_uri(example.reconstruction), f"Reconstruction of {who}", "reconstruction"),
+        picture(
             data_uri(error_colours(example.original, example.reconstruction)),
             f"Error of {who}: {error.mean():.1f} grey levels on average, {error.max():.0f} at most",
             f"error, mean {error.mean():.1f} grey levels",
@@ -79,7 +78,7 @@ def _example(example: Example, examples: Examples, result: Evaluation, levels: i
         used = len({code for row in grid for code in row})
         name = "codes" if levels == 1 else f"codes, level {level + 1}"
         alt = f"Map of the {size} codes of {who}, {used} different entries"
-        shown.append(_picture(data_uri(code_colours(grid, grey)), alt, f"{name}, {size}, {used} entries", "codes"))
+        shown.append(picture(data_uri(code_colours(grid, grey)), alt, f"{name}, {size}, {used} entries", "codes"))
     title = f"{about.role.capitalize()} subject"
     told = f"{about.subject}, slice {about.slice} of {about.slices}: SSIM {about.ssim:.4f}{of_subject}"
     return tag("div", tag("header", tag("h3", title), tag("p", told)), *shown, class_="example")
@@ -87,7 +86,7 @@ def _example(example: Example, examples: Examples, result: Evaluation, levels: i
 
 def measures(record: Record) -> Html:
     if not record.evaluations:
-        return _missing("Nothing is measured yet.", record.command("evaluate"))
+        return missing("Nothing is measured yet.", record.command("evaluate"))
     return join(
         *(_table(result) for result in record.evaluations.values()),
         _definitions(next(iter(record.evaluations.values()))),
@@ -115,8 +114,7 @@ def _table(result: Evaluation) -> Html:
     )
     head = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in heads)))
     inside = tag("table", head, tag("tbody", *lines))
-    region = {"role": "region", "tabindex": "0", "aria_label": f"Measures on {result.split}"}
-    return join(tag("p", caption, class_="muted prose"), tag("div", inside, class_="scroll", **region))
+    return join(tag("p", caption, class_="muted prose"), scroll(inside, f"Measures on {result.split}"))
 
 
 def _label(name: str) -> str:
@@ -130,13 +128,13 @@ def _definitions(result: Evaluation) -> Html:
         for name, text in result.definitions.items()
         if name in result.measures or name not in MEASURES
     ]
-    return tag("details", tag("summary", "How each measure is defined"), _facts(named))
+    return tag("details", tag("summary", "How each measure is defined"), pairs(named))
 
 
 def training(record: Record, drawings: Mapping[str, Drawing]) -> Html:
     names = [name for name in CURVES if name in drawings]
     if not names:
-        return _missing("The log holds no training steps yet.", record.command("resume"))
+        return missing("The log holds no training steps yet.", record.command("resume"))
     watched = (
         "" if record.validate else " No validation is logged yet: the first comes with train.validate_every steps."
     )
@@ -145,14 +143,14 @@ def training(record: Record, drawings: Mapping[str, Drawing]) -> Html:
         "together; their scale is logarithmic, and the first steps may lie outside the frame. Validation "
         f"during training uses a fixed part of the split.{watched}"
     )
-    panels = tag("div", *(_figure(drawings[name]) for name in names), class_="panels")
+    panels = tag("div", *(figure(drawings[name]) for name in names), class_="panels")
     return join(tag("p", intro, class_="prose"), panels)
 
 
 def codebook(record: Record, drawings: Mapping[str, Drawing]) -> Html:
     result = record.headline
     if result is None:
-        return _missing(
+        return missing(
             "Use of the codebook over a whole split is measured by an evaluation.", record.command("evaluate")
         )
     usage = result.usage
@@ -168,87 +166,5 @@ def codebook(record: Record, drawings: Mapping[str, Drawing]) -> Html:
         rates.append(
             ("Held out", f"{usage.held_out_bits_per_pixel:.4f} bits a pixel, by a coder that learned from others")
         )
-    told = tag("div", tag("p", sentence, class_="prose"), _facts(rates), class_="stack")
-    return tag("div", told, _figure(drawings["codebook"]), class_="beside-panel")
-
-
-def methods_section(record: Record) -> Html:
-    told = methods(record)
-    if not told:
-        return tag("p", "The run's settings cannot be read by this version, so no methods can be written.")
-    hint = (
-        "Ready to paste: one click selects all of it. Add what the run cannot know: the source of the images and its "
-        "citation, how they were acquired, and the approval of their use."
-    )
-    blocks = []
-    for title, text in told:
-        if title == "References":
-            lines = [tag("p", line) for line in text.splitlines()]
-            blocks.append(tag("div", tag("p", tag("b", title)), *lines, class_="references"))
-        else:
-            blocks.append(tag("p", tag("b", f"{title}."), " ", text))
-    return join(tag("p", hint, class_="prose muted"), tag("div", *blocks, class_="copy", tabindex="0"))
-
-
-def provenance(record: Record) -> Html:
-    facts, hardware = record.facts, record.facts.hardware
-    memory = f", {hardware.memory_gib:g} GiB" if hardware.memory_gib else ""
-    machine = f"{hardware.cpu}, {hardware.cores} cores ({hardware.threads} threads used){memory}, {hardware.system}"
-    images = facts.images_seen
-    rate = f" ({images / facts.wall_time_s:.1f} images a second)" if images and facts.wall_time_s else ""
-    told = [
-        ("Command", tag("code", facts.command or "called from Python")),
-        ("Preset", facts.preset),
-        ("Steps", f"{record.step:,} of {facts.planned_steps:,}"),
-        ("Images seen", "known when training ends" if images is None else f"{images:,}{rate}"),
-        ("Wall time", "known when training ends" if facts.wall_time_s is None else duration(facts.wall_time_s)),
-        ("Seed", facts.seed),
-        ("Hardware", f"{hardware.gpu or 'no GPU'}; {machine}"),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items())),
-        ("Parameters", ", ".join(f"{name} {count:,}" for name, count in facts.parameters.items())),
-        ("Data", f"{facts.data.name}, {' × '.join(map(str, facts.data.size))} pixels"),
-        *((f"Data, {name}", _split(split)) for name, split in facts.data.splits.items()),
-        ("Weights", tag("code", facts.weights_sha256 or "known when training ends")),
-    ]
-    settings = "\n".join(f"{path} = {_setting(record.settings, path)}" for path in paths(record.settings))
-    region = {"role": "region", "tabindex": "0", "aria_label": "Settings"}
-    return join(
-        _facts(told),
-        tag("details", tag("summary", "All settings, as --set takes them"), tag("pre", settings, **region)),
-    )
-
-
-def _split(split: Split) -> Html:
-    return join(f"{split.images:,} images of {split.subjects:,} subjects, SHA-256 ", tag("code", split.fingerprint))
-
-
-def _setting(values: dict[str, object], path: str) -> object:
-    found: object = values
-    for name in path.split("."):
-        found = found.get(name) if isinstance(found, dict) else None
-    return "null" if found is None else str(found).lower() if isinstance(found, bool) else found
-
-
-def _facts(told: list[tuple[str, object]] | list[tuple[str, str]]) -> Html:
-    return tag("dl", *(join(tag("dt", name), tag("dd", value)) for name, value in told), class_="facts")
-
-
-def _figure(drawing: Drawing) -> Html:
-    return tag("figure", drawing.svg)
-
-
-def _picture(source: str, alt: str, caption: str, class_: str | None = None) -> Html:
-    return tag("figure", image(source, alt, class_=class_), tag("figcaption", caption))
-
-
-def _scale(low: str, style: str, high: str) -> Html:
-    return tag("p", tag("span", low), tag("i", style=style, aria_hidden="true"), tag("span", high), class_="scale")
-
-
-def _missing(what: str, command: str) -> Html:
-    return tag("p", what, tag("code", command, class_="command"), class_="prose")
-
-
-def _evaluate(record: Record, result: Evaluation) -> str:
-    split = "" if result.split == "validate" else f" --split {result.split}"
-    return record.command("evaluate") + split
+    told = tag("div", tag("p", sentence, class_="prose"), pairs(rates), class_="stack")
+    return tag("div", told, figure(drawings["codebook"]), class_="beside-panel")

@@ -87,19 +87,28 @@ class Usage(BaseModel):
 class Measured(BaseModel):
     """Which images were measured."""
 
-    name: str
     fingerprint: str
     subjects: int
     images: int
 
 
-class Evaluation(BaseModel):
-    """evaluation/SPLIT.json; `table` are the lines of `tables.rows`."""
+class Named(Measured):
+    name: str
 
-    format: Literal[1]
+
+class Result(BaseModel):
+    """What evaluation/SPLIT.json says of any model."""
+
     split: str
     data: Measured
     model: dict[str, Any]
+
+
+class Evaluation(Result):
+    """evaluation/SPLIT.json of a tokenizer; `table` are the lines of `tables.rows`."""
+
+    format: Literal[1]
+    data: Named
     measures: dict[str, Interval]
     baselines: dict[str, dict[str, Interval]]
     per_subject: dict[str, dict[str, float]]

@@ -1,15 +1,16 @@
-"""A named experiment as one value, and the function that carries it out: data in, run folder out."""
+"""A named experiment as one value, and what carries it out: data in, run folder out. Here for tokenizers."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from accelerate import Accelerator
+from numpy.typing import NDArray
 
 from brainvq import run as runs
 from brainvq.config import Config, PartOf, from_json, paths, to_json
@@ -18,7 +19,7 @@ from brainvq.data.sources import Split, open_splits
 from brainvq.errors import InputError
 from brainvq.tokenizers.base import TokenizerConfig
 from brainvq.training.devices import accelerator as make_accelerator
-from brainvq.training.loop import Loop, TrainConfig
+from brainvq.training.loop import Batch, Loop, Task, TrainConfig
 from brainvq.training.tokenizer import Config as TaskConfig
 from brainvq.training.tokenizer import TokenizerTask
 
@@ -27,7 +28,7 @@ FREE = {f"train.{key}" for key in ("steps", "epochs", "checkpoint_every", "valid
 Watch = Callable[[dict[str, Any]], None]
 
 
-def _silence(event: dict[str, Any]) -> None:
+def silence(event: dict[str, Any]) -> None:
     """Show nothing."""
 
 
@@ -38,31 +39,34 @@ class DataConfig(Config):
 
 
 class Experiment(Config):
-    """Everything that a training run depends on, but for the data.
+    """What every training run depends on, but for the data.
 
     Args:
         preset: the name it started from.
-        tokenizer: the model.
-        task: losses and optimiser.
         train: steps, batches, checkpoints, seed.
         data: how to read it.
     """
 
     preset: str
-    tokenizer: PartOf[TokenizerConfig]
-    task: PartOf[TaskConfig]
     train: TrainConfig = TrainConfig()
     data: DataConfig = DataConfig()
 
 
+class TokenizerExperiment(Experiment):
+    """A tokenizer with the losses and the optimiser that train it."""
+
+    tokenizer: PartOf[TokenizerConfig]
+    task: PartOf[TaskConfig]
+
+
 def train(
-    experiment: Experiment,
+    experiment: TokenizerExperiment,
     data: str | Path,
     out: Path,
     *,
     resume: bool = False,
     command: str = "",
-    watch: Watch = _silence,
+    watch: Watch = silence,
 ) -> Path:
     """Train on the train split of `data` into the run folder `out`, and return it.
 
@@ -72,27 +76,20 @@ def train(
         InputError: data, folder or configuration do not fit, or a loss diverged.
         Interrupted: a signal came; the run can be resumed.
     """
-    accelerator = make_accelerator(experiment.train.precision)
-    if not accelerator.is_main_process:
-        watch = _silence
-    if experiment.train.batch_size % accelerator.num_processes:
-        raise InputError(
-            f"train.batch_size is {experiment.train.batch_size} and cannot be shared by {accelerator.num_processes} "
-            "processes. Choose a multiple of their number."
-        )
-    runs.refuse_foreign_folder(out, resume=resume)
-    if (out / "config.json").exists():
-        _refuse_other_settings(out, experiment)
+    accelerator = begin(experiment, out, resume=resume)
+    watch = watch if accelerator.is_main_process else silence
     torch.manual_seed(experiment.train.seed)
     tokenizer = experiment.tokenizer.build()
     with accelerator.main_process_first():
-        caches = _open_data(data, experiment, tokenizer.spec.multiple, accelerator.device, watch)
+        caches = open_data(data, experiment.data, tokenizer.spec.multiple, accelerator.device, watch)
     total = experiment.train.total(len(caches["train"]))
     config = runs.describe_run(
+        kind="tokenizer",
         experiment=to_json(experiment),
         command=command,
-        data=_data_facts(data, caches),
-        tokenizer=tokenizer,
+        data=data_facts(data, caches),
+        model=tokenizer,
+        spec=tokenizer.spec,
         steps=total,
     )
     task = TokenizerTask(
@@ -102,23 +99,68 @@ def train(
         learning_rate=experiment.train.learning_rate,
         variance=caches["train"].variance,
     )
+    mine = share(len(caches["train"]), experiment.train, accelerator)
+    return fit(
+        task,
+        experiment.train,
+        config,
+        out,
+        accelerator,
+        resume=resume,
+        batch=lambda step: caches["train"].batch(mine(step)),
+        validation=lambda: (caches["validate"].batch(indices) for indices in spread(len(caches["validate"]))),
+        watch=watch,
+    )
+
+
+def begin(experiment: Experiment, out: Path, *, resume: bool) -> Accelerator:
+    """The devices of this run, once the folder and the settings are seen to fit.
+
+    Raises:
+        InputError: `out` is something else or a run of other settings, or the batch cannot be shared by the processes.
+    """
+    accelerator = make_accelerator(experiment.train.precision)
+    if experiment.train.batch_size % accelerator.num_processes:
+        raise InputError(
+            f"train.batch_size is {experiment.train.batch_size} and cannot be shared by {accelerator.num_processes} "
+            "processes. Choose a multiple of their number."
+        )
+    runs.refuse_foreign_folder(out, resume=resume)
+    if (out / "config.json").exists():
+        _refuse_other_settings(out, experiment)
+    return accelerator
+
+
+def fit(
+    task: Task[Batch],
+    train: TrainConfig,
+    config: dict[str, Any],
+    out: Path,
+    accelerator: Accelerator,
+    *,
+    resume: bool,
+    batch: Callable[[int], Batch],
+    validation: Callable[[], Iterable[Batch]],
+    watch: Watch,
+) -> Path:
+    """Train `task` into the run folder `out`, whose config.json is `config`."""
     if accelerator.is_main_process:
         runs.start(out, config, resume=resume)
     accelerator.wait_for_everyone()
     loop = Loop(
         task,
-        experiment.train,
-        total,
+        train,
+        config["planned_steps"],
         out,
         accelerator,
-        batch=_share(caches["train"], experiment.train, accelerator.process_index, accelerator.num_processes),
-        validation=lambda: _validation(caches["validate"]),
+        batch=batch,
+        validation=validation,
         save_model=lambda weights: runs.save_weights(out, weights),
         watch=watch,
     )
     loop.fit()
     if accelerator.is_main_process:
-        images = loop.step * experiment.train.batch_size
+        images = loop.step * train.batch_size
         runs.finish(out, steps=loop.step, images_seen=images, wall_time_s=round(loop.seconds, 1))
     accelerator.wait_for_everyone()
     return out
@@ -127,7 +169,7 @@ def train(
 def _refuse_other_settings(out: Path, experiment: Experiment) -> None:
     """A run is resumed as what it is; only its length, and how often it saves and validates, may change."""
     before = runs.read_config(out).get("experiment")
-    old = to_json(from_json(Experiment, before if isinstance(before, dict) else {}))
+    old = to_json(from_json(type(experiment), before if isinstance(before, dict) else {}))
     new = to_json(experiment)
     for path in sorted({*paths(old), *paths(new)} - FREE):
         was, now = (_leaf(values, path) for values in (old, new))
@@ -144,10 +186,15 @@ def _leaf(values: Any, path: str) -> Any:
     return values
 
 
-def _open_data(
-    data: str | Path, experiment: Experiment, multiple: tuple[int, ...], device: torch.device, watch: Watch
+def open_data(
+    data: str | Path, config: DataConfig, multiple: tuple[int, ...], device: torch.device, watch: Watch
 ) -> dict[str, Cache]:
-    splits = open_splits(data, subject_pattern=experiment.data.subject_pattern)
+    """The train and validate images.
+
+    Raises:
+        InputError: one of the splits is missing, or their sizes differ.
+    """
+    splits = open_splits(data, subject_pattern=config.subject_pattern)
     caches: dict[str, Cache] = {}
     names: tuple[Split, ...] = ("train", "validate")
     for split in names:
@@ -170,7 +217,7 @@ def _open_data(
     return caches
 
 
-def _data_facts(data: str | Path, caches: dict[str, Cache]) -> dict[str, Any]:
+def data_facts(data: str | Path, caches: dict[str, Cache]) -> dict[str, Any]:
     """Numbers and fingerprints; no subject and no path of the user's machine but the last folder's name."""
     splits = {
         name: {"subjects": len(set(cache.subjects)), "images": len(cache), "fingerprint": cache.fingerprint}
@@ -186,19 +233,15 @@ def _data_facts(data: str | Path, caches: dict[str, Cache]) -> dict[str, Any]:
     }
 
 
-def _share(cache: Cache, config: TrainConfig, process: int, processes: int) -> Callable[[int], Tensor]:
-    """This process's contiguous part of each global batch."""
-    part = config.batch_size // processes
-
-    def batch(step: int) -> Tensor:
-        indices = order(len(cache), config.batch_size, config.seed, step)
-        return cache.batch(indices[process * part : (process + 1) * part])
-
-    return batch
+def share(images: int, config: TrainConfig, accelerator: Accelerator) -> Callable[[int], NDArray[np.int64]]:
+    """step -> this process's contiguous part of the indices of the global batch."""
+    part = config.batch_size // accelerator.num_processes
+    start = accelerator.process_index * part
+    return lambda step: order(images, config.batch_size, config.seed, step)[start : start + part]
 
 
-def _validation(cache: Cache, batch: int = 32) -> Iterator[Tensor]:
-    """The same images every time, spread evenly over the split."""
-    indices = np.unique(np.linspace(0, len(cache) - 1, min(VALIDATION_IMAGES, len(cache))).round().astype(np.int64))
+def spread(images: int, batch: int = 32) -> Iterator[NDArray[np.int64]]:
+    """Batches of the indices to validate on: the same every time, spread evenly over the split."""
+    indices = np.unique(np.linspace(0, images - 1, min(VALIDATION_IMAGES, images)).round().astype(np.int64))
     for start in range(0, len(indices), batch):
-        yield cache.batch(indices[start : start + batch])
+        yield indices[start : start + batch]

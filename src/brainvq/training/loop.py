@@ -124,7 +124,9 @@ class Loop(Generic[Batch]):
             InputError: a checkpoint cannot be written.
         """
         self._resume()
-        with listening(lambda: self._note("stopping after this step; again to stop at once."), self._start_clock) as stop:
+        with listening(
+            lambda: self._note("stopping after this step; again to stop at once."), self._start_clock
+        ) as stop:
             while self.step < self.total:
                 self._advance()
                 if self.step % self.LOG_EVERY == 0 or self.step == self.total:
