@@ -13,7 +13,7 @@ from brainvq.report.drawings import LOSSES, VALIDATION
 from brainvq.report.examples import Example, Examples
 from brainvq.report.ink import Drawing
 from brainvq.report.markup import Html, join, tag
-from brainvq.report.pictures import ERROR_RANGE, code_colours, data_uri, error_colours
+from brainvq.report.pictures import ERROR_RANGE, code_colours, code_scale, data_uri, error_colours, error_scale
 from brainvq.report.record import Record
 from brainvq.report.stored import Evaluation, Facts
 from brainvq.tables import BASELINES
