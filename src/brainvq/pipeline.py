@@ -103,9 +103,16 @@ class Pipeline:
         return self.decode(self.encode(scan))
 
     def images(self, codes: Codes) -> NDArray[np.uint8]:
-        """Codes (each level (B, *grid)) as 8-bit images (B, *S)."""
-        x_hat = self._decode(codes)[:, 0].clamp(-1, 1)
-        return ((x_hat + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+        """Codes (each level (B, *grid)) as 8-bit images (B, *S).
+
+        Raises:
+            InputError: the codes are not of this tokenizer, or the weights give NaN.
+        """
+        self.spec.check(codes)
+        x_hat = self._decode(codes)[:, 0]
+        if not x_hat.isfinite().all():
+            raise InputError("the decoder gives numbers that are not finite. Its weights may be damaged.")
+        return ((x_hat.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
 
     def reconstruct_batch(self, x: Tensor) -> tuple[Tensor, Codes]:
         """x (B, 1, *S) in [-1, 1] -> x_hat of the same shape, and the codes between."""
@@ -132,6 +139,11 @@ class Generator:
         self.prior, self.config, self.weights_sha256 = model.prior, model.config, model.weights_sha256
         self.folder, self.tokenizer = model.folder, model.tokenizer
         self.pipeline = Pipeline(model.tokenizer)
+
+    @property
+    def orders(self) -> tuple[Tensor, ...]:
+        """As `Prior.orders`."""
+        return self.prior.orders
 
     @torch.inference_mode()
     def codes(self, n: int, *, seed: int = 0, first: int = 0) -> Codes:

@@ -12,6 +12,7 @@ from brainvq.config import did_you_mean
 from brainvq.errors import InputError
 from brainvq.networks import keras_conv, resnet
 from brainvq.priors import histogram as histogram_prior
+from brainvq.priors import pixelcnn as pixelcnn_prior
 from brainvq.quantizers import vq
 from brainvq.tokenizers import vqvae
 from brainvq.training import prior as prior_task
@@ -160,12 +161,26 @@ def histogram() -> PriorExperiment:
     )
 
 
+def pixelcnn() -> PriorExperiment:
+    """Gated PixelCNN, the prior of the VQ-VAE paper: each code from those above it and to its left.
+
+    brainvq train pixelcnn --tokenizer runs/keras_f8_ema --data oasis --out runs/pixelcnn
+    """
+    optimiser = OptimiserConfig(schedule="cosine", warmup=100, clip=1.0, average=0.999)
+    return PriorExperiment(
+        preset="pixelcnn",
+        prior=pixelcnn_prior.Config(),
+        task=prior_task.Config(optimiser=optimiser),
+        train=TrainConfig(epochs=20.0, batch_size=16, learning_rate=1e-3),
+    )
+
+
 PRESETS: dict[str, Callable[[], Experiment]] = {
     function.__name__: function
     for function in (
         *(keras_f8, keras_f8_ema),
         *(resnet_f4, resnet_f4_ema, resnet_f4_narrow, resnet_f4_narrow_ema),
-        histogram,
+        *(histogram, pixelcnn),
         demo,
     )
 }

@@ -13,13 +13,15 @@ from brainvq.config import from_json
 from brainvq.data import scan as scans
 from brainvq.data.layouts import LABEL_FILE, LABEL_FOLDER
 from brainvq.data.loader import open_cache
-from brainvq.data.sources import open_splits
+from brainvq.data.sources import Source, Split, open_splits
 from brainvq.errors import InputError
 from brainvq.evaluate import evaluate, mean_image
+from brainvq.evaluate_prior import evaluate_prior
 from brainvq.files import gather, outputs, staged
-from brainvq.pipeline import Pipeline, load, load_encoded, save_encoded
+from brainvq.pipeline import Generator, Pipeline, load, load_encoded, load_generator, save_encoded
 from brainvq.report import save_examples
 from brainvq.training.devices import keep_freed_memory
+from brainvq.training.encoded import encode_split
 from brainvq.training.experiment import Experiment, TokenizerExperiment, train
 from brainvq.training.prior_experiment import PriorExperiment, train_prior
 
@@ -84,7 +86,10 @@ def _evaluate_prior(
     generator = load_generator(folder, tokenizer)
     splits = _splits(data, split, from_json(PriorExperiment, generator.config["experiment"]))
     if "train" not in splits or split == "train":
-        raise InputError(f"a prior is measured on unseen images, beside its train split. Give --data with {split} and train.")
+        raise InputError(
+            f"a prior is measured on unseen images beside those of its train split; {data} has {', '.join(splits)} and "
+            f"{split} was asked for. Give data with a train split, and --split validate or test."
+        )
     caches = {
         name: open_cache(splits[name], multiple=_multiple(generator.pipeline), device=generator.pipeline.device)
         for name in ("train", split)

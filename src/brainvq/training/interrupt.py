@@ -9,10 +9,10 @@ from types import FrameType
 
 
 class Interrupted(Exception):
-    """Asked to stop by the signal `signum`; a checkpoint was written."""
+    """Asked to stop by the signal `signum`; the message says what is kept and how to go on."""
 
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped at step {step}; a checkpoint is written. Continue with --resume.")
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(message)
         self.signum = signum
 
 

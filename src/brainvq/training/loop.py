@@ -137,7 +137,9 @@ class Loop(Generic[Batch]):
                     self._save()
                 if (signum := self._asked_to_stop(stop)) and self.step < self.total:
                     self._save()
-                    raise Interrupted(signum, self.step)
+                    raise Interrupted(
+                        signum, f"stopped at step {self.step}; a checkpoint is written. Continue with --resume."
+                    )
 
     def _start_clock(self) -> None:
         """Of the present step; anew when the process was suspended meanwhile."""
