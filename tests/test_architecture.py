@@ -41,6 +41,10 @@ SEES: dict[str, tuple[set[str], str]] = {
     "screen": (set(), "bars and lines know nothing of what they show"),
     "files": ({"errors"}, "names of files only"),
     "session": (PARTS | TRAINED | {"files"}, "what the commands do, without their screen"),
+    "sampling": (
+        {"codes", "errors", "writing", "data.scan", "priors.base", "run", "pipeline", "training.interrupt"},
+        "a prior's samples as files; what draws them stands below",
+    ),
     "demo": (PARTS | TRAINED | {"presets", "session", "files", "screen"}, "the whole path"),
     "cli": ({path.stem for path in ROOT.iterdir()} - {"cli", "web"}, "nobody imports the command line"),
     "web": (PARTS | TRAINED | {"presets", "session", "files"}, "nobody imports the web page"),
