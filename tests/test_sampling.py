@@ -23,8 +23,9 @@ from brainvq.config import override
 from brainvq.errors import InputError
 from brainvq.pipeline import Generator, load, load_generator
 from brainvq.presets import preset
-from brainvq.sampling import Stopped, sample_files
+from brainvq.sampling import sample_files
 from brainvq.training.experiment import train
+from brainvq.training.interrupt import Interrupted
 from brainvq.training.prior_experiment import train_prior
 from heads import heads
 
@@ -215,7 +216,7 @@ def test_a_signal_keeps_what_is_done_and_the_same_call_goes_on(signum, prior, tm
     told: list[str] = []
     with monkeypatch.context() as patch:
         interrupt(patch, 1, lambda: signal.raise_signal(signum))
-        with pytest.raises(Stopped, match=r"6 of 8 samples .* The same command goes on") as raised:
+        with pytest.raises(Interrupted, match=r"6 of 8 samples .* The same command goes on") as raised:
             sample_files(prior, 8, tmp_path / "out", seed=2, note=told.append)
     assert raised.value.signum == signum
     assert len(told) == 1

@@ -55,14 +55,6 @@ class Samples:
     new: int
 
 
-class Stopped(Interrupted):
-    """Asked to stop by the signal `signum`; what is done is kept and listed."""
-
-    def __init__(self, signum: int, said: str) -> None:
-        Exception.__init__(self, said)
-        self.signum = signum
-
-
 def sample_files(
     model: Path,
     n: int,
@@ -86,7 +78,7 @@ def sample_files(
     Raises:
         InputError: a number out of range, a model that cannot be opened, or a folder that holds something else: then
             nothing is changed. Or the disk or the memory is full: then what is done is kept.
-        Stopped: a signal came; what is done is kept.
+        Interrupted: a signal came; what is done is kept.
     """
     _check_numbers(n, seed)
     before = _earlier(out)
@@ -105,7 +97,7 @@ def sample_files(
             folder.start_clock()
             folder.add(generator.codes(min(batch, n - folder.done), seed=seed, first=folder.done))
             if stop[0] and folder.done < n:
-                raise Stopped(stop[0], folder.so_far)
+                raise Interrupted(stop[0], folder.so_far)
     progress(n, n)
     return Samples(out, n, n - first)
 
