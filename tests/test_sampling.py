@@ -24,6 +24,8 @@ from brainvq.errors import InputError
 from brainvq.pipeline import Generator, load, load_generator
 from brainvq.presets import preset
 from brainvq.sampling import sample_files
+from brainvq.sampling.folder import SampleFolder
+from brainvq.sampling.pictures import GAP, greys_of
 from brainvq.training.experiment import train
 from brainvq.training.interrupt import Interrupted
 from brainvq.training.prior_experiment import train_prior
@@ -147,7 +149,7 @@ def test_index_images_are_ranks_from_dark_to_bright_and_exact(prior, tmp_path):
 @pytest.mark.parametrize(("live", "dtype"), [(1, np.uint8), (2, np.uint8), (256, np.uint8), (300, np.uint16)])
 def test_no_two_live_entries_share_a_grey(live, dtype):
     order = np.random.default_rng(0).permutation(512)[:live]
-    greys = sampling._greys(order, 512)
+    greys = greys_of(order, 512)
     assert greys.dtype == dtype
     assert len(set(greys[order].tolist())) == live
     assert (np.diff(greys[order].astype(int)) > 0).all()
@@ -200,7 +202,7 @@ def test_provenance_is_whole_and_names_no_path(runs, prior, tmp_path, small_batc
 def test_the_grid_shows_images_above_their_codes(n, columns, rows, prior, tmp_path):
     sample_files(prior, n, tmp_path / "out")
     grid = np.array(Image.open(tmp_path / "out" / "grid.png"))
-    gap = sampling.GAP
+    gap = GAP
     assert grid.shape == (rows * 2 * (32 + gap) - gap, columns * (24 + gap) - gap)
     last = min(n, 32) - 1
     top, left = last // 8 * 2 * (32 + gap), last % 8 * (24 + gap)
@@ -265,7 +267,7 @@ def test_a_disk_that_fills_at_any_file_of_a_batch_costs_that_batch_alone(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", full)
         if killed:
-            patch.setattr(sampling._Folder, "_prune", lambda self: None)
+            patch.setattr(SampleFolder, "_prune", lambda self: None)
             with pytest.raises(SystemExit):
                 sample_files(prior, 8, tmp_path / "out")
         else:
