@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from brainvq.config import paths
+from brainvq.report.prior_prose import SENTENCES as PRIORS
 
 
 def listed(items: list[str]) -> str:
@@ -27,6 +28,23 @@ def _keras_conv(part: dict[str, Any]) -> str:
         f"ReLU) and a 1 x 1 convolution to {part['dim']} channels; its decoder mirrors it with transposed convolutions "
         "and ends in a 3 x 3 transposed convolution to one channel, without activation. Weights start Glorot uniform "
         "(Glorot and Bengio 2010), biases at zero."
+    )
+
+
+def _resnet(part: dict[str, Any]) -> str:
+    width = part["width"]
+    start = (
+        "Weights of convolutions start Glorot uniform (Glorot and Bengio 2010), biases at zero."
+        if part["initialisation"] == "glorot"
+        else "Weights start as PyTorch initialises them."
+    )
+    return (
+        f"Its encoder has two convolutions (4 x 4, stride 2, {width} channels; batch normalisation, Ioffe and Szegedy "
+        "2015, and ReLU between them) and two residual blocks (He et al. 2016) of ReLU, a 3 x 3 convolution, batch "
+        "normalisation, ReLU, a 1 x 1 convolution and batch normalisation, each added to its rectified input; its "
+        "decoder has two such blocks, ReLU and two transposed convolutions (4 x 4, stride 2), with batch "
+        f"normalisation and ReLU between them and tanh at the end. {start} Outside training, batch normalisation uses "
+        "its running statistics."
     )
 
 
@@ -49,6 +67,11 @@ def _vq(part: dict[str, Any]) -> str:
     return text + "."
 
 
+def _reconstruction(task: dict[str, Any]) -> str:
+    scale = ", divided by the variance of the training pixels," if task["divide_by_variance"] else ""
+    return f"The loss is the mean squared error of the reconstruction{scale} plus the losses of the quantizer."
+
+
 def settings(part: dict[str, Any]) -> str:
     """A part that has no sentence of its own."""
     kind = part["kind"]
@@ -60,15 +83,16 @@ def settings(part: dict[str, Any]) -> str:
 SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "tokenizers.vqvae": _vqvae,
     "networks.keras_conv": _keras_conv,
+    "networks.resnet": _resnet,
     "quantizers.vq": _vq,
+    "training.tokenizer": _reconstruction,
+    **PRIORS,
 }
 
 
 def loss(task: dict[str, Any]) -> str:
-    if task["kind"] != "training.tokenizer":
-        return settings({name: value for name, value in task.items() if name != "optimiser"})
-    scale = ", divided by the variance of the training pixels," if task["divide_by_variance"] else ""
-    return f"The loss is the mean squared error of the reconstruction{scale} plus the losses of the quantizer."
+    """What a task brings down."""
+    return SENTENCES.get(task["kind"], settings)({name: value for name, value in task.items() if name != "optimiser"})
 
 
 def optimiser(optimiser: dict[str, Any], rate: float) -> str:
@@ -94,11 +118,12 @@ def optimiser(optimiser: dict[str, Any], rate: float) -> str:
     return text + "."
 
 
-def precision(precision: str) -> str:
+def precision(precision: str, kept: str = "the quantizer") -> str:
+    """`kept`: the part that is float32 whatever the precision."""
     return {
-        "bf16": "Training ran in bfloat16, but for the quantizer, which is float32.",
+        "bf16": f"Training ran in bfloat16, but for {kept}, which is float32.",
         "fp32": "Training ran in float32.",
-        "auto": "Training ran in bfloat16 where the hardware multiplies it, else in float32; the quantizer is float32.",
+        "auto": f"Training ran in bfloat16 where the hardware multiplies it, else in float32; {kept} is float32.",
     }[precision]
 
 

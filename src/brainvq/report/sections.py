@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from brainvq.report.ink import Drawing
 from brainvq.report.markup import Html, join, tag
 from brainvq.report.pictures import ERROR_RANGE, code_colours, code_scale, data_uri, error_colours, error_scale
 from brainvq.report.record import Record
-from brainvq.report.stored import Evaluation, Facts
+from brainvq.report.stored import Evaluation, Facts, Spec
 from brainvq.tables import BASELINES
 
 KEY_MEASURES = ("SSIM", "SSIM foreground")
@@ -25,12 +25,20 @@ CURVES = tuple(f"{name}_curve" for name in (*LOSSES, *VALIDATION))
 def coded(facts: Facts) -> str:
     """What an image becomes, in one sentence."""
     size = facts.data.size
+    return f"It turns an image of {times(size)} pixels into {grids(facts.spec, size)}."
+
+
+def grids(spec: Spec, size: Sequence[int]) -> str:
+    """The codes of an image of `size` pixels."""
     levels = [
-        f"{' × '.join(str(math.ceil(n / s)) for n, s in zip(size, stride, strict=True))} codes of {entries:,} entries"
-        for entries, stride in zip(facts.spec.entries, facts.spec.strides, strict=True)
+        f"{times([math.ceil(n / s) for n, s in zip(size, stride, strict=True)])} codes of {entries:,} entries"
+        for entries, stride in zip(spec.entries, spec.strides, strict=True)
     ]
-    sentence = f"It turns an image of {' × '.join(map(str, size))} pixels into {' and '.join(levels)}."
-    return sentence.replace(" × ", "\u00a0×\u00a0")
+    return " and ".join(levels)
+
+
+def times(size: Sequence[int]) -> str:
+    return "\u00a0×\u00a0".join(map(str, size))
 
 
 def reconstructions(record: Record, drawings: Mapping[str, Drawing]) -> Html:

@@ -1,0 +1,67 @@
+"""The words that a methods paragraph uses for priors and for what trains them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def _histogram(part: dict[str, Any]) -> str:
+    return (
+        "The prior takes codes as independent: at each position, the probability of an entry is how often it stood "
+        f"there in the training split, with {part['borrowed']:g} images' worth of counts borrowed from its frequency "
+        "over all positions (Jelinek and Mercer 1980)."
+    )
+
+
+def _pixelcnn(part: dict[str, Any]) -> str:
+    reach = (part["layers"] + 1) * (part["kernel"] // 2)
+    text = (
+        "The prior is a gated PixelCNN (van den Oord et al. 2016) without blind spot: the probability of each code is "
+        f"conditioned on those above it and to its left, up to {reach} codes away, by a vertical and a horizontal "
+        f"stack of {part['layers']} gated layers of {part['width']} channels, with kernels as wide as "
+        f"{part['kernel']} codes, after a linear one. Entries are embedded, a learned vector for each position enters "
+        "the vertical stack, and both stacks have residual connections; the skips of all layers meet in a head of "
+        f"{part['head']} channels, whose logits are added to the log-frequencies of the entries at each position. "
+    )
+    text += f"Training drops {100 * part['dropout']:g} % of the channels of each gate"
+    text += f" and hides {100 * part['forget']:g} % of the codes from those after them" if part["forget"] else ""
+    return text + ". Codes are sampled in order, each from its full conditional distribution."
+
+
+def _dcgan(part: dict[str, Any]) -> str:
+    greys = {
+        "ordered": "Entries were first ordered by the mean grey of the training pixels that they cover; each has a "
+        "bin of its own between -1 and 1, through whose middle it goes to the image and by which an image goes back "
+        "to entries, without loss on the way there and back.",
+        "raw_indices": "The index of an entry itself was taken for its brightness, and greys went back to entries by "
+        "bins of equal width over those in use; this loses entries on the way there and back.",
+    }[part["greys"]]
+    return (
+        "The prior is a generator of images of code indices (DCGAN, Radford et al. 2016): from "
+        f"{part['latent']} normal numbers, transposed convolutions (4 x 4, stride 2, batch normalisation, ReLU; tanh "
+        "at the end) double a grid of 4 x 4 until it has the size of the codes, their channels falling to "
+        f"{part['width']}; the discriminator mirrors it with convolutions, batch normalisation and leaky ReLU (slope "
+        f"0.2). {greys} Outside training, batch normalisation uses its running statistics. A GAN has no likelihood."
+    )
+
+
+def _likelihood(task: dict[str, Any]) -> str:
+    return "The loss is the mean negative log-likelihood of a code given those before it, in bits."
+
+
+def _adversarial(task: dict[str, Any]) -> str:
+    return (
+        "Generator and discriminator were trained in turn, one step each, by binary cross entropy (Goodfellow et al. "
+        "2014); the generator maximised the log-probability that its images are taken for real. Each network has an "
+        "optimiser of its own with the same settings."
+    )
+
+
+SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "priors.histogram": _histogram,
+    "priors.pixelcnn": _pixelcnn,
+    "priors.dcgan": _dcgan,
+    "training.prior": _likelihood,
+    "training.adversarial": _adversarial,
+}

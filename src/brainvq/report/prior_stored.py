@@ -1,0 +1,105 @@
+"""What the files of a prior's run hold, as far as a report tells it."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, PositiveInt, model_validator
+
+from brainvq.report.stored import Facts, Interval, Measured, Result
+
+
+class Origin(BaseModel):
+    """The tokenizer whose codes a prior has learned."""
+
+    preset: str | None
+    weights_sha256: str
+
+
+class PriorFacts(Facts):
+    """config.json; `size` is that of the images with their padding."""
+
+    kind: Literal["prior"]
+    size: list[PositiveInt]
+    tokenizer: Origin
+
+
+class Bits(BaseModel):
+    """Of held-out images; `saved` is the share of the histogram's bits that the prior does without."""
+
+    per_code: Interval
+    per_pixel: Interval
+    histogram_per_code: Interval
+    saved: Interval
+    nominal_per_code: float
+    per_subject: dict[str, float]
+
+
+class Drawn(BaseModel):
+    """How many samples were measured."""
+
+    n: PositiveInt
+    seed: int
+    seconds_each: float | None
+
+
+class Described(BaseModel):
+    best_batch: float
+    mean_batch: float
+    batches: PositiveInt
+
+
+class Beside(BaseModel):
+    """The same number of samples and of real images; None where there was no pair to compare."""
+
+    samples: float | None
+    real: float | None
+
+
+class Measures(BaseModel):
+    """Of samples; what starts with real_ is the same of real images. None is what was not measured."""
+
+    described_ssim: Described | None = None
+    nearest_train: Interval | None = None
+    real_nearest_train: Interval | None = None
+    nearest_train_as_many: Interval | None = None
+    real_nearest_train_as_many: Interval | None = None
+    nearest_validate: Interval | None = None
+    real_nearest_validate: Interval | None = None
+    diversity: Beside | None = None
+    live_entries: Beside | None = None
+
+
+class Compared(Measured):
+    """The images that bits and samples were measured with."""
+
+    train_images: int
+    train_subjects: int
+
+
+class Neighbour(BaseModel):
+    subject: str
+    correlation: float
+    ssim: float
+
+
+class Neighbours(BaseModel):
+    nearest_train: Neighbour
+
+
+class PriorEvaluation(Result):
+    """evaluation/SPLIT.json of a prior."""
+
+    kind: Literal["prior"]
+    data: Compared
+    tokenizer: Origin
+    bits: Bits | None
+    samples: Drawn
+    measures: Measures
+    per_sample: list[Neighbours]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if len(self.per_sample) != self.samples.n:
+            raise ValueError("every sample needs its neighbours")
+        return self
