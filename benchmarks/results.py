@@ -9,26 +9,55 @@ written anew from them.
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import tables, training
+import numpy as np
+from PIL import Image
+
+from benchmarks import sampling, tables, training
 from brainvq import screen
 from brainvq.config import override
 from brainvq.demo import run_demo
 from brainvq.presets import preset
 from brainvq.report import write_report
 from brainvq.run import read_config, write_json
-from brainvq.session import evaluate_run, stored_evaluation
-from brainvq.training.experiment import train
+from brainvq.sampling import sample_files
+from brainvq.session import evaluate_run, stored_evaluation, train_run
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path(os.environ.get("BRAINVQ_RUNS", ROOT.parent / "runs"))
 OASIS = Path(os.environ.get("BRAINVQ_OASIS", ROOT.parent / "shared" / "oasis"))
 RESULTS = ROOT / "results"
-TRAININGS: dict[str, list[str]] = {"keras_f8": [], "keras_f8_ema": [], "resnet_f4_narrow": [], "resnet_f4_narrow_ema": []}
-"""Run name (a preset's) -> what differs from the preset."""
+FIGURES = ROOT / "docs" / "figures"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run: its preset, the run of its tokenizer if it is a prior, and what differs from the preset."""
+
+    run: str
+    preset: str
+    tokenizer: str | None = None
+    settings: tuple[str, ...] = ()
+
+
+TRAININGS = (
+    Training("keras_f8", "keras_f8"),
+    Training("keras_f8_ema", "keras_f8_ema"),
+    Training("resnet_f4_narrow", "resnet_f4_narrow"),
+    Training("resnet_f4_narrow_ema", "resnet_f4_narrow_ema"),
+    Training("histogram", "histogram", "keras_f8_ema"),
+    Training("pixelcnn", "pixelcnn", "keras_f8_ema"),
+    Training("dcgan", "dcgan", "keras_f8_ema"),
+    Training("dcgan_described", "dcgan", "resnet_f4_narrow", ("prior.greys=raw_indices",)),
+)
+ABLATION = Training(
+    "resnet_f4_default_init", "resnet_f4_narrow", None, ("tokenizer.network.initialisation=default", "train.steps=800")
+)
 
 
 def main() -> None:
@@ -36,28 +65,66 @@ def main() -> None:
         raise SystemExit(f"{OASIS}: no OASIS slices there. Set BRAINVQ_OASIS to their folder.")
     RUNS.mkdir(parents=True, exist_ok=True)
     RESULTS.mkdir(exist_ok=True)
-    for name, settings in TRAININGS.items():
-        run = _train(name, settings)
+    for each in TRAININGS:
+        run = _train(each)
         result = _evaluate(run)
-        write_json(RESULTS / f"{name}.json", {"run": read_config(run), "evaluation": result})
+        write_json(RESULTS / f"{each.run}.json", {"run": read_config(run), "evaluation": result})
         write_report(run)
+        if each.tokenizer:
+            _sample(run)
+    ablation = {"glorot": RUNS / "resnet_f4_narrow", "default": _train(ABLATION)}
+    write_json(RESULTS / "ablation_initialisation.json", {name: _curve(run) for name, run in ablation.items()})
     if not (RESULTS / "demo.json").exists():
-        result, _ = run_demo(RUNS / "demo", force=True)
-        write_json(RESULTS / "demo.json", {"run": read_config(RUNS / "demo" / "tokenizer"), "evaluation": result})
+        found = run_demo(RUNS / "demo", force=True)
+        for name, result in (("demo", found.tokenizer), ("demo_prior", found.prior)):
+            run = RUNS / "demo" / ("prior" if name == "demo_prior" else "tokenizer")
+            write_json(RESULTS / f"{name}.json", {"run": read_config(run), "evaluation": result})
     if not (RESULTS / "benchmark_training.json").exists():
         write_json(RESULTS / "benchmark_training.json", training.measure(str(OASIS), batch=128, rounds=5))
-    tables.write(ROOT / "README.md", RESULTS)
+    if not (RESULTS / "benchmark_sampling.json").exists():
+        sampling.main()
+    for page in (ROOT / "README.md", ROOT / "docs" / "system-b.md"):
+        tables.write(page, RESULTS)
 
 
-def _train(name: str, settings: list[str]) -> Path:
-    run = RUNS / name
+def _train(training: Training) -> Path:
+    run = RUNS / training.run
     if (run / "config.json").exists() and read_config(run)["weights_sha256"]:
-        print(f"{name}: trained, {run}")
+        print(f"{training.run}: trained, {run}")
         return run
-    command = " ".join(["brainvq train", name, *(f"--set {setting}" for setting in settings), "--data oasis"])
-    experiment = override(preset(name), settings)
-    with screen.training(name) as watch:
-        return train(experiment, OASIS, run, resume=True, command=command, watch=watch)
+    words = ["brainvq train", training.preset, *(f"--set {setting}" for setting in training.settings), "--data oasis"]
+    words += [f"--tokenizer {training.tokenizer}"] if training.tokenizer else []
+    with screen.training(training.run) as watch:
+        return train_run(
+            override(preset(training.preset), training.settings),
+            OASIS,
+            run,
+            tokenizer=RUNS / training.tokenizer if training.tokenizer else None,
+            resume=True,
+            command=" ".join([*words, f"--out {training.run}"]),
+            watch=watch,
+        )
+
+
+def _sample(run: Path) -> None:
+    """64 samples beside the run, and their first 16 as a figure of the documentation."""
+    with screen.bar(f"sampling {run.name}") as progress:
+        found = sample_files(run, 64, run / "samples", progress=progress)
+    images = [np.asarray(Image.open(found.folder / "images" / f"{i:04}.png").reduce(2)) for i in range(16)]
+    rows = [np.concatenate(images[start : start + 8], axis=1) for start in (0, 8)]
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(rows)).save(FIGURES / f"samples-{run.name}.png", optimize=True)
+
+
+def _curve(run: Path) -> dict[str, Any]:
+    """The validations during a training, on the same 256 images for every run."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    config = read_config(run)
+    kept = ("command", "preset", "experiment", "data", "hardware", "seed")
+    return {
+        **{name: config[name] for name in kept},
+        "validate": [line for line in lines if line["event"] == "validate"],
+    }
 
 
 def _evaluate(run: Path) -> dict[str, Any]:

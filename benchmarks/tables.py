@@ -13,41 +13,67 @@ from typing import Any
 
 from rich.console import Console
 
-from brainvq.tables import table
+from brainvq.tables import prior_table, table
 
 DESCRIBED = 0.8575  # mean SSIM, shifted, as system A's description reports it
+DESCRIBED_B = 0.8462  # of system B's: the largest over epochs, on one batch of 16 test images
+DESCRIBED_GENERATION = 0.63  # SSIM of 16 generated images and the best of 604 batches of training images
 BASELINES = {"black": "all black", "mean_train_image": "mean train image", "previous_slice": "previous slice"}
 
 
-def write(readme: Path, results: Path) -> None:
-    """Fill every table whose results are there."""
-    text = readme.read_text()
-    tables = {"DEMO": demo(results), "RECONSTRUCTION": reconstruction(results), "SPEED": speed(results)}
+def write(page: Path, results: Path) -> None:
+    """Fill every table of a page whose results are there."""
+    text = page.read_text()
+    tables = {
+        "DEMO": demo(results),
+        "RECONSTRUCTION": reconstruction(results),
+        "SYSTEM_B": system_b(results),
+        "ABLATION": ablation(results),
+        "GENERATION": generation(results),
+        "SPEED": speed(results),
+        "SAMPLING": sampling(results),
+    }
     for name, content in tables.items():
         if content:
             pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
             text = re.sub(pattern, lambda found, content=content: found[1] + content + found[2], text, flags=re.DOTALL)  # type: ignore[misc]
-    readme.write_text(text)
+    page.write_text(text)
 
 
 def demo(results: Path) -> str:
     """What `make demo` prints at its end."""
-    path = results / "demo.json"
-    if not path.exists():
+    paths = [results / f"{name}.json" for name in ("demo", "demo_prior")]
+    if not all(path.exists() for path in paths):
         return ""
     console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(table(json.loads(path.read_text())["evaluation"]))
+    evaluations = [_read(path)["evaluation"] for path in paths]
+    console.print(table(evaluations[0]))
+    console.print(prior_table(evaluations[1]))
     lines = [line.rstrip() for line in console.export_text().splitlines()]
-    return "\n".join(["```", *lines, "", "report: demo/tokenizer/report.html", "model:  demo/tokenizer", "```"]) + "\n"
+    ends = [
+        "tokenizer: demo/tokenizer, report demo/tokenizer/report.html",
+        "prior:     demo/prior, report demo/prior/report.html",
+        "new heads: demo/samples/grid.png",
+    ]
+    return "\n".join(["```", *lines, *ends, "```"]) + "\n"
 
 
 def reconstruction(results: Path) -> str:
     """System A, exact and cured, beside what its description reports and the trivial baselines."""
-    found = [
-        json.loads(path.read_text())
-        for name in ("keras_f8", "keras_f8_ema")
-        if (path := results / f"{name}.json").exists()
-    ]
+    found = _found(results, ("keras_f8", "keras_f8_ema"))
+    described = f"| system A as described | 50 epochs | - | - | {DESCRIBED} | - | not told | 0.109, - |"
+    return _reconstructions(found, described)
+
+
+def system_b(results: Path) -> str:
+    """System B's tokenizer, narrow, exact and cured."""
+    found = _found(results, ("resnet_f4_narrow", "resnet_f4_narrow_ema"))
+    note = "best of all epochs, one batch of 16"
+    described = f"| system B as described | 20 epochs | - | - | {DESCRIBED_B} ({note}) | - | about 6 | 0.563, - |"
+    return _reconstructions(found, described)
+
+
+def _reconstructions(found: list[dict[str, Any]], described: str) -> str:
     if not found:
         return ""
     lines = [
@@ -56,7 +82,7 @@ def reconstruction(results: Path) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [_model(each["run"], each["evaluation"]) for each in found]
-    lines.append(f"| system A as described | 50 epochs | - | - | {DESCRIBED} | - | not told | 0.109, - |")
+    lines.append(described)
     baselines = found[0]["evaluation"]["baselines"]
     lines += [_baseline(label, baselines[name]) for name, label in BASELINES.items() if name in baselines]
     data = found[0]["evaluation"]["data"]
@@ -65,6 +91,81 @@ def reconstruction(results: Path) -> str:
         "95 % intervals by bootstrap over subjects."
     )
     return "\n".join(lines) + "\n"
+
+
+def ablation(results: Path) -> str:
+    """Glorot against default initialisation, at the last step that both were validated at."""
+    path = results / "ablation_initialisation.json"
+    if not path.exists():
+        return ""
+    runs = _read(path)
+    curves = {name: {line["step"]: line for line in run["validate"]} for name, run in runs.items()}
+    step = max(curves["glorot"].keys() & curves["default"].keys())
+    lines = [
+        f"| initialisation of `resnet_f4_narrow`, after {step} steps | SSIM | squared error | live entries |",
+        "|---|---|---|---|",
+    ]
+    for name, label in (("glorot", "Glorot uniform, as described"), ("default", "PyTorch's default")):
+        line = curves[name][step]
+        lines.append(f"| {label} | {line['ssim']:.4f} | {line['reconstruction']:.5f} | {line['live_entries']} of 512 |")
+    lines.append("\nOne run of each, the same seed and data order; 256 validate slices.")
+    return "\n".join(lines) + "\n"
+
+
+def generation(results: Path) -> str:
+    """All priors on the measures of generation, beside real images and the described number."""
+    found = _found(results, ("histogram", "dcgan", "pixelcnn", "dcgan_described"))
+    if not found:
+        return ""
+    lines = [
+        "| | bits a code | SSIM as described: best batch (mean) | nearest train image | the same, as many subjects as "
+        "validate | nearest validate image | diversity: pairwise SSIM | live entries that occur | s an image |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_prior(each["run"], each["evaluation"]) for each in found]
+    real = found[0]["evaluation"]["measures"]
+    names = ("real_nearest_train", "real_nearest_train_as_many", "real_nearest_validate")
+    shares = f"{real['diversity']['real']:.3f} | {real['live_entries']['real']:.0%}"
+    cells = " | ".join(f"{real[name]['mean']:.3f}" for name in names)
+    lines.append(f"| real validate images | - | - | {cells} | {shares} | - |")
+    lines.append(f"| system B as described | - | {DESCRIBED_GENERATION} | - | - | - | - | - | - |")
+    return "\n".join(lines) + "\n"
+
+
+def _prior(run: dict[str, Any], evaluation: dict[str, Any]) -> str:
+    measures, bits = evaluation["measures"], evaluation["bits"]
+    described = measures["described_ssim"]
+    label = f"`{run['preset']}` on `{run['tokenizer']['preset']}`"
+    if run["experiment"]["prior"].get("greys") == "raw_indices":
+        label += ", raw indices as described"
+    saved = f" ({-bits['saved']['mean']:+.1%})" if bits and run["preset"] != "histogram" else ""
+    cells = [
+        label,
+        f"{bits['per_code']['mean']:.3f}{saved}" if bits else "none",
+        f"{described['best_batch']:.3f} ({described['mean_batch']:.3f})",
+        *(f"{measures[name]['mean']:.3f}" for name in ("nearest_train", "nearest_train_as_many", "nearest_validate")),
+        f"{measures['diversity']['samples']:.3f}",
+        f"{measures['live_entries']['samples']:.0%}",
+        f"{evaluation['samples']['seconds_each']:.2f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def sampling(results: Path) -> str:
+    """PixelCNN's sampling against running the whole network for each code."""
+    path = results / "benchmark_sampling.json"
+    if not path.exists():
+        return ""
+    return ""
+
+
+def _found(results: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [_read(path) for name in names if (path := results / f"{name}.json").exists()]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(path.read_text())
+    return values
 
 
 def _model(run: dict[str, Any], evaluation: dict[str, Any]) -> str:
@@ -95,7 +196,7 @@ def speed(results: Path) -> str:
     path = results / "benchmark_training.json"
     if not path.exists():
         return ""
-    found = json.loads(path.read_text())
+    found = _read(path)
     rates, hardware = found["images_per_second"], found["hardware"]
     return (
         "| `keras_f8` at 256 x 256 | images/s |\n|---|---|\n"
@@ -111,4 +212,5 @@ def speed(results: Path) -> str:
 
 if __name__ == "__main__":
     root = Path(__file__).resolve().parents[1]
-    write(root / "README.md", root / "results")
+    for page in (root / "README.md", root / "docs" / "system-b.md"):
+        write(page, root / "results")

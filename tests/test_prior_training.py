@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from brainvq import run as runs
+from brainvq import models
 from brainvq.config import override
 from brainvq.data.loader import open_cache
 from brainvq.data.sources import open_splits
@@ -78,7 +78,7 @@ def test_images_are_encoded_once(tokenizer, slices_folder, tmp_path):
 
 
 def test_encoded_codes_are_the_tokenizers(tokenizer, slices_folder):
-    model = runs.open_model(tokenizer)
+    model = models.open_model(tokenizer)
     images = open_cache(open_splits(slices_folder)["train"], multiple=model.tokenizer.spec.multiple)
     for _ in range(2):  # encoded, and read back
         split = encoded.encode_split(model, images)
@@ -90,7 +90,7 @@ def test_encoded_codes_are_the_tokenizers(tokenizer, slices_folder):
 
 
 def test_orders_run_from_dark_to_bright(tokenizer, slices_folder):
-    model = runs.open_model(tokenizer)
+    model = models.open_model(tokenizer)
     images = open_cache(open_splits(slices_folder)["train"], multiple=model.tokenizer.spec.multiple)
     split = encoded.encode_split(model, images)
     (codes,), x = split.batch(range(len(split))), images.batch(range(len(images)))
@@ -101,7 +101,7 @@ def test_orders_run_from_dark_to_bright(tokenizer, slices_folder):
 
 
 def test_a_damaged_cache_of_codes_is_made_anew(tokenizer, slices_folder, cache):
-    model = runs.open_model(tokenizer)
+    model = models.open_model(tokenizer)
     images = open_cache(open_splits(slices_folder)["train"], multiple=model.tokenizer.spec.multiple)
     before = encoded.encode_split(model, images).codes[0].clone()
     (path,) = (cache / "codes").iterdir()
@@ -153,7 +153,7 @@ def test_a_tokenizer_that_moved_is_named_or_given(tokenizer, slices_folder, tmp_
 def test_priors_and_tokenizers_are_not_confused(tokenizer, slices_folder, tmp_path):
     run = train_prior(prior_experiment(), tokenizer, slices_folder, tmp_path / "prior")
     with pytest.raises(InputError, match="is a prior, and a tokenizer is needed"):
-        runs.open_model(run)
+        models.open_model(run)
     with pytest.raises(InputError, match="is a tokenizer, and a prior is needed"):
         load_generator(tokenizer)
     with pytest.raises(InputError, match="is a prior, and a tokenizer is needed"):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from brainvq import models
 from brainvq import run as runs
 from brainvq.codes import Codes
 from brainvq.config import override, to_json
@@ -67,7 +68,7 @@ class Model:
     """An untrained tokenizer, through the interface of a pipeline."""
 
     def __init__(self, folder: Path) -> None:
-        self.tokenizer = runs.open_model(folder).tokenizer
+        self.tokenizer = models.open_model(folder).tokenizer
         self.spec = self.tokenizer.spec
 
     @torch.no_grad()

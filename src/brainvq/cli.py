@@ -44,12 +44,15 @@ def demo(
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; fewer are quicker and worse.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Start anew where an earlier demo lies.")] = False,
 ) -> None:
-    """Everything once, on embedded data: synthetic heads, a tokenizer, its measures, a report. About a minute."""
+    """Everything once, on embedded data: synthetic heads, a tokenizer, a prior, their measures, new heads."""
     from brainvq.demo import run_demo
 
-    result, page = run_demo(out, steps=steps, force=force)
-    _print_evaluation(result)
-    screen.out.print(f"\nreport: {page}\nmodel:  {out / 'tokenizer'}")
+    found = run_demo(out, steps=steps, force=force)
+    _print_evaluation(found.tokenizer)
+    _print_evaluation(found.prior)
+    for name in ("tokenizer", "prior"):
+        screen.out.print(f"{name + ':':11}{out / name}, report {out / name / 'report.html'}")
+    screen.out.print(f"new heads: {out / 'samples' / 'grid.png'}")
 
 
 @app.command(epilog="Example: brainvq cohort --subjects 40 --out heads")
@@ -189,10 +192,14 @@ def evaluate(
     data: Data,
     split: Annotated[str, typer.Option(help="train, validate or test.")] = "validate",
     against: Annotated[Path | None, typer.Option(help="Another run, evaluated on the same split: differences.")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option("--tokenizer", metavar="MODEL", help="Where a prior's tokenizer lies, if it moved.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Measure a model on a split: all measures with intervals over subjects, beside trivial baselines.
 
+    Of a prior: bits a code beside the histogram's, and 64 samples beside real images.
     Written to MODEL/evaluation/SPLIT.json.
     """
     from brainvq.evaluate import compare
@@ -202,7 +209,7 @@ def evaluate(
     _prepare(data)
     other = stored_evaluation(against, split) if against is not None else None
     with screen.bar("evaluating") as progress:
-        result = evaluate_run(model, data, split, progress=progress)
+        result = evaluate_run(model, data, split, tokenizer=tokenizer, progress=progress)
     difference = compare(result, other) if other is not None else None
     if as_json:
         screen.out.print_json(json.dumps({**result, "difference": difference} if difference else result))
@@ -327,9 +334,9 @@ def _prepare(data: str) -> None:
 
 
 def _print_evaluation(result: dict[str, Any]) -> None:
-    from brainvq.tables import table
+    from brainvq.tables import prior_table, table
 
-    screen.out.print(table(result))
+    screen.out.print(prior_table(result) if result.get("kind") == "prior" else table(result))
 
 
 def _command(preset: str, data: str, out: Path, settings: list[str], tokenizer: Path | None) -> str:

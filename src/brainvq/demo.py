@@ -1,8 +1,9 @@
-"""The whole path on embedded data, in a few minutes: synthetic heads, a tokenizer, its measures, a report."""
+"""The whole path on embedded data, in a few minutes: synthetic heads, tokenizer, prior, measures, new heads."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +14,50 @@ from brainvq.data.cohort import cached_cohort
 from brainvq.errors import InputError
 from brainvq.presets import preset
 from brainvq.report import write_report
-from brainvq.session import evaluate_run
-from brainvq.training.experiment import train
+from brainvq.sampling import sample_files
+from brainvq.session import evaluate_run, train_run
 
 COHORT = {"subjects": 40, "slices": 16, "size": 128}
+PARTS = ("tokenizer", "prior", "samples")
+SAMPLES = 16
 
 
-def run_demo(out: Path, *, steps: int | None = None, force: bool = False) -> tuple[dict[str, Any], Path]:
-    """Train (for `steps`, or as long as the preset says), evaluate and report into `out`; evaluation and report's path.
+@dataclass(frozen=True)
+class Demo:
+    """What a demo leaves: the evaluations of tokenizer and prior, and the folders of both and of the samples."""
+
+    tokenizer: dict[str, Any]
+    prior: dict[str, Any]
+    folder: Path
+
+
+def run_demo(out: Path, *, steps: int | None = None, force: bool = False) -> Demo:
+    """Train a tokenizer and a prior (for `steps` each, or as long as the presets say), evaluate, sample, report.
 
     Raises:
         InputError: `out` exists and is not an earlier demo, or is one and `force` is not set.
     """
-    run = out / "tokenizer"
-    _refuse_other_folder(out, run, force=force)
+    tokenizer, prior, samples = (out / name for name in PARTS)
+    _refuse_other_folder(out, tokenizer, force=force)
     with screen.bar("embedded heads") as progress:
         data = cached_cohort(**COHORT, progress=progress)
-    if run.exists():
-        shutil.rmtree(run)
+    for folder in (tokenizer, prior, samples):
+        shutil.rmtree(folder, ignore_errors=True)
     settings = [] if steps is None else [f"train.steps={steps}"]
-    with screen.training("training") as watch:
-        train(override(preset("demo"), settings), data, run, command="brainvq demo", watch=watch)
-    with screen.bar("evaluating") as progress:
-        result = evaluate_run(run, str(data), "validate", progress=progress)
-    return result, write_report(run)
+    with screen.training("tokenizer") as watch:
+        experiment = override(preset("demo"), settings)
+        train_run(experiment, data, tokenizer, command="brainvq demo", watch=watch)
+    with screen.training("prior") as watch:
+        experiment = override(preset("demo_prior"), settings)
+        train_run(experiment, data, prior, tokenizer=tokenizer, command="brainvq demo", watch=watch)
+    results = []
+    for run in (tokenizer, prior):
+        with screen.bar(f"evaluating {run.name}") as progress:
+            results.append(evaluate_run(run, str(data), "validate", progress=progress))
+        write_report(run)
+    with screen.bar("sampling") as progress:
+        sample_files(prior, SAMPLES, samples, progress=progress)
+    return Demo(*results, out)
 
 
 def _refuse_other_folder(out: Path, run: Path, *, force: bool) -> None:

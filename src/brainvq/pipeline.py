@@ -22,12 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainvq import run as runs
 from brainvq.codes import Codes, CodeSpec
 from brainvq.data.scan import LARGEST, Scan, atomic, read
 from brainvq.data.transforms import Frame, to_model, to_scan
 from brainvq.errors import InputError
-from brainvq.run import Model, PriorModel
+from brainvq.models import Model, PriorModel, open_model, open_prior
 
 FORMAT = 1
 LARGEST_ARCHIVE = 1 << 28  # bytes of a file of codes, decompressed
@@ -57,7 +56,7 @@ class Pipeline:
     """A trained tokenizer with its preprocessing.
 
     Args:
-        model: as `brainvq.run.open_model` gives it.
+        model: as `brainvq.models.open_model` gives it.
     """
 
     def __init__(self, model: Model) -> None:
@@ -132,7 +131,7 @@ class Generator:
     """A trained prior with the pipeline of its tokenizer: new images from nothing but a seed.
 
     Args:
-        model: as `brainvq.run.open_prior` gives it.
+        model: as `brainvq.models.open_prior` gives it.
     """
 
     def __init__(self, model: PriorModel) -> None:
@@ -168,7 +167,7 @@ def load(model: str | Path, device: str | torch.device | None = None) -> Pipelin
     Raises:
         InputError: not a run, a prior's, or damaged.
     """
-    return Pipeline(runs.open_model(model, device or _device()))
+    return Pipeline(open_model(model, device or _device()))
 
 
 def load_generator(
@@ -181,7 +180,7 @@ def load_generator(
     Raises:
         InputError: not a prior's run, or damaged; or its tokenizer is missing, or another one.
     """
-    return Generator(runs.open_prior(model, tokenizer, device or _device()))
+    return Generator(open_prior(model, tokenizer, device or _device()))
 
 
 def _device() -> str:

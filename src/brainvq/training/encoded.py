@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from brainvq.codes import Codes
 from brainvq.data.cache import cache_folder
 from brainvq.data.loader import Cache
-from brainvq.run import Model
+from brainvq.models import Model
 from brainvq.tokenizers.base import Tokenizer
 from brainvq.writing import atomic
 

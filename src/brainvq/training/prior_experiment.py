@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from brainvq import models
 from brainvq import run as runs
 from brainvq.codes import CodeSpec
 from brainvq.config import PartOf, to_json
@@ -44,11 +45,11 @@ def train_prior(
     """
     accelerator = begin(experiment, out, resume=resume)
     watch = watch if accelerator.is_main_process else silence
-    model = runs.open_model(tokenizer, accelerator.device)
+    model = models.open_model(tokenizer, accelerator.device)
     spec = model.tokenizer.spec
     if (out / "config.json").exists():
         before = runs.read_config(out)
-        runs.refuse_other_tokenizer(
+        models.refuse_other_tokenizer(
             model, before["tokenizer"]["weights_sha256"], CodeSpec.from_json(before["spec"]), out
         )
     with accelerator.main_process_first():

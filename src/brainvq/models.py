@@ -1,0 +1,164 @@
+"""How a trained model comes back out of its run folder. Opening a stranger's executes nothing of theirs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load
+
+from brainvq.codes import CodeSpec
+from brainvq.config import Config, PartOf, from_json
+from brainvq.errors import InputError
+from brainvq.priors.base import Prior, PriorConfig
+from brainvq.run import file_hash, read_config
+from brainvq.tokenizers.base import Tokenizer, TokenizerConfig
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained tokenizer, in eval mode and float32, with the `config` of its run and the hash of its weights."""
+
+    tokenizer: Tokenizer
+    config: dict[str, Any]
+    weights_sha256: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class PriorModel:
+    """A trained prior, in eval mode and float32, with the tokenizer whose codes it models."""
+
+    prior: Prior
+    tokenizer: Model
+    config: dict[str, Any]
+    weights_sha256: str
+    folder: Path
+
+
+M = TypeVar("M", Tokenizer, Prior)
+
+
+def open_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
+    """The trained tokenizer of a run folder.
+
+    Raises:
+        InputError: not a run, a prior's, no weights yet, or weights that are not those of the run.
+    """
+    folder = Path(folder)
+    config = _config_with_weights(folder, "tokenizer")
+    digest = _digest(folder, config)
+
+    def build() -> Tokenizer:
+        return from_json(_StoredTokenizer, {"tokenizer": config["experiment"]["tokenizer"]}).tokenizer.build()
+
+    tokenizer = _loaded(folder, config, build)
+    return Model(tokenizer.to(device).eval().requires_grad_(False), config, digest, folder)
+
+
+def open_prior(
+    folder: str | Path, tokenizer: str | Path | None = None, device: str | torch.device = "cpu"
+) -> PriorModel:
+    """The trained prior of a run folder, with the tokenizer whose codes it models.
+
+    `tokenizer` says where that lies now, if it is not where it was during training.
+
+    Raises:
+        InputError: as `open_model`; or the tokenizer is not there, or is another one than the prior was trained on.
+    """
+    folder = Path(folder)
+    config = _config_with_weights(folder, "prior")
+    digest = _digest(folder, config)
+
+    def build() -> Prior:
+        part = from_json(_StoredPrior, {"prior": config["experiment"]["prior"]}).prior
+        return part.build(CodeSpec.from_json(config["spec"]), config["size"])
+
+    prior = _loaded(folder, config, build)
+    for order, entries in zip(prior.orders, prior.spec.entries, strict=True):
+        if len(order) and int(order.max()) >= entries:
+            raise InputError(f"{folder / 'model.safetensors'} is damaged: it orders entries that the codebook lacks.")
+    prior = prior.to(device).eval().requires_grad_(False)
+    return PriorModel(prior, _tokenizer_of(folder, config, tokenizer, device), config, digest, folder)
+
+
+def _tokenizer_of(folder: Path, config: dict[str, Any], given: str | Path | None, device: str | torch.device) -> Model:
+    try:
+        path, expected = config["tokenizer"]["path"], config["tokenizer"]["weights_sha256"]
+        where = Path(given) if given is not None else folder / path
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'config.json'} is damaged: {type(error).__name__} {error}.") from error
+    if given is None and not (where / "config.json").exists():
+        raise InputError(
+            f"{folder}: its tokenizer is not at {os.path.normpath(where)} any more. Say where it is with --tokenizer."
+        )
+    found = open_model(where, device)
+    refuse_other_tokenizer(found, expected, CodeSpec.from_json(config["spec"]), folder)
+    return found
+
+
+def refuse_other_tokenizer(found: Model, weights_sha256: str, spec: CodeSpec, prior: Path) -> None:
+    """Raises InputError unless `found` is the tokenizer that `prior` was trained on; both sides are named."""
+    if found.tokenizer.spec != spec:
+        raise InputError(
+            f"{found.folder} makes codes of {found.tokenizer.spec.to_json()}; the prior {prior} was trained on "
+            f"{spec.to_json()}. Give the tokenizer that it was trained with, or train a new prior."
+        )
+    if found.weights_sha256 != weights_sha256:
+        raise InputError(
+            f"{found.folder} is the tokenizer {found.weights_sha256[:12]}; the prior {prior} was trained on the codes "
+            f"of {weights_sha256[:12]}. Give that one, or train a new prior."
+        )
+
+
+def _config_with_weights(folder: Path, kind: str) -> dict[str, Any]:
+    config = read_config(folder)
+    if config.get("kind") != kind:
+        raise InputError(
+            f"{folder} is a {config.get('kind')}, and a {kind} is needed here. "
+            + ("Train one on it: brainvq train pixelcnn --tokenizer ..." if kind == "prior" else "Give its tokenizer.")
+        )
+    if not (folder / "model.safetensors").exists():
+        raise InputError(f"{folder} has no model.safetensors yet. Train it: brainvq train ... --out {folder} --resume.")
+    return config
+
+
+def _digest(folder: Path, config: dict[str, Any]) -> str:
+    digest = file_hash(folder / "model.safetensors")
+    if config.get("weights_sha256") not in (None, digest):
+        raise InputError(
+            f"{folder / 'model.safetensors'} is damaged or was replaced: its hash is not the one in config.json."
+        )
+    return digest
+
+
+def _loaded(folder: Path, config: dict[str, Any], build: Callable[[], M]) -> M:
+    """What config.json describes, with its weights, once the shapes in their file are seen to be its own."""
+    where, weights = folder / "config.json", folder / "model.safetensors"
+    try:
+        with torch.device("meta"):
+            expected = {name: list(tensor.shape) for name, tensor in build().state_dict().items()}
+        with safe_open(weights, "pt") as file:
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        if found != expected:
+            raise InputError(f"{weights} does not hold the weights of {where}.")
+        model = build()
+        if model.spec != CodeSpec.from_json(config["spec"]):
+            raise InputError(f"{where} contradicts itself: its spec is not that of its tokenizer.")
+        model.load_state_dict(load(weights.read_bytes()))
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{where} or the weights beside it are damaged: {type(error).__name__} {error}.") from error
+    return model
+
+
+class _StoredTokenizer(Config):
+    tokenizer: PartOf[TokenizerConfig]
+
+
+class _StoredPrior(Config):
+    prior: PartOf[PriorConfig]
