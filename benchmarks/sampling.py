@@ -2,9 +2,10 @@
 
     python -m benchmarks.sampling
 
-Width and depth are the preset's, the weights random: they do not change the work. The naive loop is the shortest correct
-one, in float32 and without gradients. Both take turns in one run on the same seeds. At batch 1 the naive loop runs to
-its end; at batch 16 it is timed on evenly spread positions, each of which costs the same, and the rest is reckoned.
+Width and depth are the preset's, the weights random: they do not change the work. The naive loop is the shortest
+correct one, in float32 and without gradients. Both take turns in one run on the same seeds. At batch 1 the naive loop
+runs to its end; at batch 16 it is timed on evenly spread positions, each of which costs the same, and the rest is
+reckoned.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Codes one after another: each from those above it and those to its left, by masked convolutions.
 
-Source: A. van den Oord et al., Conditional Image Generation with PixelCNN Decoders, 2016 (gated PixelCNN: section 2.1 and
-figure 2, a vertical and a horizontal stack, so that no earlier code is in a blind spot). Where we differ:
+Source: A. van den Oord et al., Conditional Image Generation with PixelCNN Decoders, 2016 (gated PixelCNN: section 2.1
+and figure 2, a vertical and a horizontal stack, so that no earlier code is in a blind spot). Where we differ:
 
 - Kernels have the shape of what may be seen, instead of a mask over a larger one; grids are shifted once, at the start.
-- Codes are labels, so their entries are embedded; the first layer is linear, and every layer after it alike.
-- A learned vector for each position enters the vertical stack: slices lie at the same place. That stack has residual
-  connections too.
-- The network adds to the log-frequencies of the entries at each position (`histogram.py`), at first nothing, so that
-  training starts from the baseline.
+- Codes are labels, not grey levels: their entries are embedded.
+- The first layer is linear; all after it are alike, but for the last, which feeds the head alone.
+- A learned vector for each position enters the vertical stack, since heads lie at the same place in all slices. This
+  stack has residual connections too.
+- The network adds to the log-frequencies of the entries at each position (`histogram.py`), at first nothing: training
+  starts from the baseline.
 - Against overfitting, training drops whole channels (J. Tompson et al., 2015) and the embeddings of single codes.
 """
 
@@ -37,7 +38,7 @@ class Config(PriorConfig):
     """Args:
     width: channels of both stacks.
     layers: gated layers after the first, linear one.
-    kernel: odd; how far one layer sees is half of it. All layers together see (layers + 1) * (kernel // 2) codes.
+    kernel: odd. One layer sees kernel // 2 codes far, all together (layers + 1) * (kernel // 2).
     head: channels between the layers and the logits.
     dropout: share of the channels of a gate that training drops.
     forget: share of the codes that training hides from those after them.
@@ -67,8 +68,8 @@ class Config(PriorConfig):
             )
         if torch.Size(grids[0]).numel() * spec.entries[0] > LARGEST_TABLE:
             raise InputError(
-                f"a grid {grids[0]} of {spec.entries[0]:,} entries has more than {LARGEST_TABLE:,} logits, too many for "
-                "pixelcnn. Use a tokenizer of larger strides, or smaller images."
+                f"a grid {grids[0]} of {spec.entries[0]:,} entries has more than {LARGEST_TABLE:,} logits, too many "
+                "for pixelcnn. Use a tokenizer of larger strides, or smaller images."
             )
         return PixelCNN(self, spec, size)
 
@@ -100,20 +101,20 @@ class PixelCNN(Prior):
         return -F.cross_entropy(logits.flatten(0, 2), codes[0].flatten(), reduction="none").view(len(logits), -1)
 
     def logits(self, code: Tensor) -> Tensor:
-        """(B, H, W) -> (B, H, W, entries), float32 or better; those of a position never depend on it or on later ones."""
+        """(B, H, W) -> (B, H, W, entries), never less than float32: each position's from the codes before it."""
         e = self.embedding(code).movedim(-1, 1)  # (B, width, H, W), channels last in memory
         if self.training and self.config.forget:
             e = e * (torch.rand_like(e[:, :1]) >= self.config.forget)
         reach = self.config.kernel // 2
-        v = self.above(F.pad(e[:, :, :-1], (reach, reach, reach + 1, 0))) + self.position.movedim(-1, 0)
+        v = self.above(F.pad(e[:, :, :-1], (reach, reach, reach + 1, 0)))
+        v = v + self.position.movedim(-1, 0).to(v.dtype)
         h = self.before(F.pad(e[..., :-1], (reach + 1, 0)))
         skips = None
         for layer in self.layers:
             v, h, skip = layer(v, h)
             skips = skip if skips is None else skips + skip
-        y = self.head(skips).movedim(1, -1)
-        table = self.frequencies.tables[0]
-        return y.to(torch.promote_types(y.dtype, table.dtype)) + table.view(*y.shape[1:])
+        y: Tensor = self.head(skips).movedim(1, -1)
+        return y + self.frequencies.tables[0].view(y.shape[1:])
 
     def sample(self, generators: Sequence[torch.Generator]) -> Codes:
         uniform = torch.stack([torch.rand(self.length, generator=generator) for generator in generators])
@@ -174,7 +175,7 @@ class Sampling:
         self.drawn = Strip(self.table, batch, reach + 1, width, channels, reach + 1)
         self.strips = [Strip(self.table, batch, reach, width, channels, reach + 1) for _ in range(self.layers)]
         self.gates = self.table.new_zeros(batch, self.layers * channels)
-        self.gate = self.gates.split(channels, 1)
+        self.gate = self.gates.tensor_split(self.layers, 1)
         self.pair = self.table.new_zeros(batch, 2 * channels)
         self.halves = self.pair.chunk(2, 1)
 
