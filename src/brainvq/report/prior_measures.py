@@ -36,8 +36,8 @@ def _table(record: PriorRecord, result: PriorEvaluation) -> Html:
     data = result.data
     caption = (
         f"{result.split}: {data.images:,} images of {data.subjects:,} subjects {record.told(result)}; "
-        f"{result.samples.n:,} samples of seed {result.samples.seed}, and as many real images. Brackets are 95 % "
-        "intervals: of bits over subjects, of similarities over images."
+        f"{result.samples.n:,} samples of seed {result.samples.seed}, beside as many real images of {result.split}, each "
+        "through the tokenizer. Brackets are 95 % intervals: of bits over subjects, of similarities over images."
     )
     lines = [
         tag(
@@ -99,7 +99,7 @@ def _similarities(result: PriorEvaluation) -> list[Row]:
             "real images",
             interval(found.real_nearest_train),
             f"The most similar of all {data.train_images:,} training images. Well above real images: copies. Well "
-            "below: no such head was ever seen. It cannot find copies of parts.",
+            "below: they resemble nothing in train. It cannot find copies of parts.",
         ),
         Row(
             f"The same among {data.subjects:,} training subjects",
@@ -114,7 +114,7 @@ def _similarities(result: PriorEvaluation) -> list[Row]:
             interval(found.nearest_validate),
             "real images, other subjects",
             interval(found.real_nearest_validate),
-            "Nobody trained on these. Where it lies well below the line above, the samples lean on training images.",
+            "Where it lies well below the line above, the samples lean on training images.",
         ),
     ]
 

@@ -93,11 +93,11 @@ def measures(result: PriorEvaluation) -> str:
             f"training subjects, drawn by seed, as the {result.split} split has, and for real images without those of "
             "the same subject."
         )
-    if found.diversity is not None:
+    if found.diversity is not None and found.diversity.samples is not None:
         told.append(
             f"Diversity: mean SSIM of at most {PAIRS:,} pairs of samples, and of real images of different subjects."
         )
-    if found.live_entries is not None:
+    if found.live_entries is not None and found.live_entries.samples is not None:
         told.append("Live entries: the share of the entries in use on the training split that occur in the samples.")
     if found.described_ssim is not None:
         told.append(

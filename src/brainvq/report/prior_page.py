@@ -63,11 +63,12 @@ def _headline(record: PriorRecord) -> Html | None:
     first = _entries(found.live_entries) if result.bits is None else _bits(result.bits)
     tiles = [first, _nearest(found.nearest_train, found.real_nearest_train), _diversity(found.diversity), _time(result)]
     told = (
-        f"Bits are of {data.images:,} images of {data.subjects:,} subjects of {result.split} {record.told(result)}; "
+        f"Bits are measured on {result.split}: {data.images:,} images of {data.subjects:,} subjects "
+        f"{record.told(result)}. All else is"
         if result.bits
-        else "A GAN has no likelihood, so there are no bits to tell; "
+        else "This prior has no likelihood, so there are no bits to tell. All is"
     )
-    told += f"the rest of {result.samples.n:,} samples beside as many real images. Brackets are 95 % intervals."
+    told += f" measured on {result.samples.n:,} samples, beside as many real images. Brackets are 95 % intervals."
     return join(
         tag("dl", *tiles, class_="tiles"), tag("p", told, class_="muted", style="margin-top:16px;font-size:.9375rem")
     )

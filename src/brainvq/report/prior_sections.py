@@ -72,7 +72,7 @@ def neighbours(record: PriorRecord, drawings: Mapping[str, Drawing]) -> Html:
     intro = (
         f"Beside each of these samples, the most similar of the {result.data.train_images:,} training images: the "
         "eight of the highest correlation at 64 × 64 are compared by SSIM. A sample that shows its neighbour's very "
-        "folds is a copy; one that only shares its outline is not. "
+        "folds is a copy. "
     )
     pairs = [
         _pair(i, sample, nearest, examples)
@@ -91,7 +91,7 @@ def _pair(i: int, sample: Pictures, nearest: Pictures, examples: PriorExamples) 
         picture(
             data_uri(nearest),
             f"Training image nearest to sample {i}, of subject {about.subject}",
-            join(tag("b", f"SSIM {about.ssim:.3f}"), f", correlation {about.correlation:.3f}, {about.subject}"),
+            join(tag("b", f"SSIM {about.ssim:.3f}"), f", correlation {about.correlation:.3f}, subject {about.subject}"),
         ),
         class_="pair",
     )
