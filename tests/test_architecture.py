@@ -36,6 +36,7 @@ SEES: dict[str, tuple[set[str], str]] = {
     "pipeline": (PARTS | {"run", "models", "training"}, "the one way through a model; evaluation stands above it"),
     "tables": (PARTS, "tables print measures"),
     "evaluate": (PARTS | {"run", "pipeline", "tables"}, "evaluation reconstructs through the pipeline"),
+    "evaluate_prior": (PARTS | {"run", "pipeline", "tables", "training"}, "evaluation samples through the pipeline"),
     "report": (PARTS | TRAINED - {"report"}, "a report reads a run"),
     "describe": (PARTS | {"presets", "training"}, "a description needs no run"),
     "check": (LINE | {"data"}, "looking at data needs no model"),

@@ -1,0 +1,293 @@
+"""All measures of a prior: bits of the codes of unseen images, and samples held against real images.
+
+Bits stand beside those of a histogram by position that has seen the same train codes. Whatever is measured of samples
+is measured of as many real held-out images too, after they went through the same tokenizer: its blur alone moves every
+similarity, so original images would be the wrong bar. The result is plain JSON (format 1).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from brainvq.codes import Codes
+from brainvq.data.loader import Cache
+from brainvq.errors import InputError
+from brainvq.metrics import generation
+from brainvq.metrics.definitions import GENERATION
+from brainvq.metrics.distortion import to_uint8
+from brainvq.metrics.statistics import by_subject, intervals
+from brainvq.pipeline import Generator
+from brainvq.priors import histogram
+from brainvq.priors.base import Prior
+from brainvq.training.encoded import EncodedSplit
+
+FORMAT = 1
+SAMPLES = 64
+CODES_AT_ONCE = 1 << 15
+Advance = Callable[[int], None]
+Range = dict[str, float | None]
+"""mean, low and high: 95 % intervals by bootstrap."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """The result, and what a report draws without computing it again.
+
+    `codes`, `real_codes`: each level (n, *grid), of samples 0 .. n - 1 and of the real held-out images beside them.
+    `images`, `real_images`: what they decode to, (n, H, W) uint8 without padding. `nearest`: for each sample the
+    training image that `per_sample` names, (n, H, W) uint8.
+    """
+
+    result: dict[str, Any]
+    codes: Codes
+    images: NDArray[np.uint8]
+    real_codes: Codes
+    real_images: NDArray[np.uint8]
+    nearest: NDArray[np.uint8]
+
+
+def evaluate_prior(
+    generator: Generator,
+    train: EncodedSplit,
+    held_out: EncodedSplit,
+    train_images: Cache,
+    held_out_images: Cache,
+    *,
+    split: str,
+    model: Mapping[str, Any],
+    n: int = SAMPLES,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluated:
+    """Measure a prior: bits of every held-out image, and the samples 0 .. n - 1 of the sequence of `seed`.
+
+    `model`: what names it in the result; `progress(done, total)` counts images, samples and pairs of images.
+
+    Raises:
+        InputError: nothing to measure on; images or codes of another size than the prior's; a prior or a decoder that
+            gives NaN.
+    """
+    started = time.perf_counter()
+    _check(generator, train_images, held_out_images, n)
+    real = generation.spread_over_subjects(held_out.subjects, min(n, len(held_out)), seed=seed)
+    advance = _counter(progress, _work(generator.prior, train, held_out, n, len(real)))
+    size = held_out_images.images.shape[1:]
+    bits = _bits(generator.prior, train, held_out, math.prod(size), advance) if generator.prior.has_likelihood else None
+    codes, images, seconds = _sample(generator, n, seed, advance)
+    real_codes = held_out.batch(real)
+    both = np.concatenate([images, _decode(generator, real_codes)])[:, : size[0], : size[1]]
+    images, real_images = both[:n], both[n:]
+    pools = Pools(_EightBit(train_images), _EightBit(held_out_images), train.subjects, held_out.subjects)
+    own = [held_out.subjects[i] for i in real]
+    found = _nearest(both, n, own, pools, seed, advance)
+    result = {
+        "format": FORMAT,
+        "kind": "prior",
+        "split": split,
+        "model": dict(model),
+        "tokenizer": {
+            "preset": generator.pipeline.config.get("preset"),
+            "weights_sha256": generator.pipeline.weights_sha256,
+        },
+        "data": {
+            "images": len(held_out),
+            "subjects": len(set(held_out.subjects)),
+            "fingerprint": held_out.fingerprint,
+            "train_images": len(train),
+            "train_subjects": len(set(train.subjects)),
+            "size": list(size),
+        },
+        "bits": bits,
+        "samples": {"n": n, "seed": seed, "seconds_each": seconds},
+        "real": {"n": len(real), "subjects": len(set(own))},
+        "measures": {
+            "described_ssim": asdict(generation.described_ssim(images, pools.train, advance=advance)),
+            "real_described_ssim": asdict(generation.described_ssim(real_images, pools.train, advance=advance)),
+            **_similarities(found, n, own),
+            "diversity": {
+                "samples": generation.mean_pairwise_ssim(images, seed=seed, advance=advance),
+                "real": generation.mean_pairwise_ssim(real_images, subjects=own, seed=seed, advance=advance),
+            },
+            "live_entries": {
+                "samples": generation.live_share(codes, train.orders),
+                "real": generation.live_share(real_codes, train.orders),
+            },
+        },
+        "per_sample": [
+            {
+                "nearest_train": _neighbour(found["nearest_train"], i, train.subjects),
+                "nearest_validate": _neighbour(found["nearest_validate"], i, held_out.subjects),
+            }
+            for i in range(n)
+        ],
+        "definitions": {name: measure.definition for name, measure in GENERATION.items()},
+        "wall_time_s": round(time.perf_counter() - started, 2),
+        "threads": torch.get_num_threads(),
+    }
+    nearest = pools.train[found["nearest_train"].index[:n]]
+    return Evaluated(result, codes, images, real_codes, real_images, nearest)
+
+
+@dataclass(frozen=True, eq=False)
+class Pools:
+    """The real images that others are held against, with a subject for each."""
+
+    train: _EightBit
+    held_out: _EightBit
+    train_subjects: Sequence[str]
+    held_out_subjects: Sequence[str]
+
+
+class _EightBit:
+    """The images of a cache as an array (N, H, W) uint8 that is never whole in memory."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+
+    def __len__(self) -> int:
+        return len(self.cache)
+
+    def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        if self.cache.images.dtype == np.uint8:
+            return np.asarray(self.cache.images[indices])
+        height, width = self.cache.images.shape[1:]
+        return to_uint8(self.cache.batch(indices))[:, 0, :height, :width].cpu().numpy().astype(np.uint8)
+
+
+def _check(generator: Generator, train: Cache, held_out: Cache, n: int) -> None:
+    if n < 1:
+        raise InputError(f"{n} samples were asked for; at least 1 is needed.")
+    if not len(train) or not len(held_out):
+        raise InputError("there are no images to measure on: a prior needs a train split and a held-out one.")
+    for cache in (train, held_out):
+        if tuple(cache.size) != tuple(generator.prior.size):
+            raise InputError(
+                f"images have {cache.size[0]} x {cache.size[1]} pixels with padding; this prior was trained on "
+                f"{' x '.join(map(str, generator.prior.size))}. Evaluate on images of that size."
+            )
+    if train.images.shape[1:] != held_out.images.shape[1:]:
+        raise InputError(
+            f"train images are {train.images.shape[1:]} and held-out ones {held_out.images.shape[1:]}; "
+            "they are compared pixel by pixel. Give images of one size."
+        )
+
+
+def _work(prior: Prior, train: EncodedSplit, held_out: EncodedSplit, n: int, real: int) -> int:
+    """Images, samples and pairs, about: a pool of few images has fewer pairs."""
+    described = sum(len(train) // k * k for k in (min(16, n, len(train)), min(16, real, len(train))))
+    pairs = sum(min(generation.PAIRS, k * (k - 1) // 2) for k in (n, real))
+    return len(held_out) * prior.has_likelihood + n + described + 3 * generation.CANDIDATES * (n + real) + pairs
+
+
+def _counter(progress: Callable[[int, int], None] | None, total: int) -> Advance:
+    done = 0
+
+    def advance(units: int) -> None:
+        nonlocal done
+        done = min(done + units, total)
+        if progress is not None:
+            progress(done, total)
+
+    return advance
+
+
+@torch.no_grad()
+def _bits(prior: Prior, train: EncodedSplit, held_out: EncodedSplit, pixels: int, advance: Advance) -> dict[str, Any]:
+    """Bits of the held-out codes by the prior and by the histogram of train codes, as the result tells them."""
+    baseline = histogram.Config().build(prior.spec, prior.size).to(held_out.batch([0])[0].device)
+    baseline.start((train.batch(part) for part in _parts(len(train), prior)), train.orders)
+    mine, theirs = np.empty(len(held_out)), np.empty(len(held_out))
+    for part in _parts(len(held_out), prior):
+        codes = held_out.batch(part)
+        for bits, one in ((mine, prior), (theirs, baseline)):
+            bits[part] = -one.log_prob(codes).double().cpu().numpy() / math.log(2)
+        advance(len(part))
+    if not np.isfinite(mine).all():
+        raise InputError("the prior gives bits that are not finite. Has its training diverged?")
+    columns = {
+        "per_code": mine / prior.length,
+        "per_pixel": mine / pixels,
+        "histogram_per_code": theirs / prior.length,
+        "saved": (theirs - mine) / theirs.mean(),
+    }
+    names, sums, counts = by_subject(columns["per_code"], held_out.subjects)
+    return {
+        **_ranges(columns, held_out.subjects),
+        "nominal_per_code": prior.spec.bits(prior.size) / prior.length,
+        "per_subject": {str(s): total / count for s, total, count in zip(names, sums.tolist(), counts, strict=True)},
+    }
+
+
+def _sample(generator: Generator, n: int, seed: int, advance: Advance) -> tuple[Codes, NDArray[np.uint8], float]:
+    """Codes of the samples, their images with padding, and the seconds that one took from seed to image."""
+    codes, images, seconds = [], [], 0.0
+    for part in _parts(n, generator.prior):
+        started = time.perf_counter()
+        codes.append(generator.codes(len(part), seed=seed, first=int(part[0])))
+        images.append(generator.images(codes[-1]))
+        seconds += time.perf_counter() - started
+        advance(len(part))
+    return tuple(torch.cat(level) for level in zip(*codes, strict=True)), np.concatenate(images), seconds / n
+
+
+def _decode(generator: Generator, codes: Codes) -> NDArray[np.uint8]:
+    parts = _parts(len(codes[0]), generator.prior)
+    return np.concatenate([generator.images(tuple(level[part] for level in codes)) for part in parts])
+
+
+def _nearest(
+    both: NDArray[np.uint8], n: int, own: Sequence[str], pools: Pools, seed: int, advance: Advance
+) -> dict[str, generation.Neighbours]:
+    """Neighbours of the samples and, after these, of the real images; a real image never meets its own subject.
+
+    Without a second held-out subject there is nothing to compare a real image with: then samples stand alone.
+    """
+    as_many = generation.of_subjects(pools.train_subjects, len(set(pools.held_out_subjects)), seed=seed)
+    sampled = [""] * n  # the subject of no image
+    others = both if len(set(pools.held_out_subjects)) > 1 else both[:n]
+    return {
+        "nearest_train": generation.nearest(both, pools.train, advance=advance),
+        "nearest_train_as_many": generation.nearest(both, pools.train, among=as_many, advance=advance),
+        "nearest_validate": generation.nearest(
+            others,
+            pools.held_out,
+            own=[*sampled, *own][: len(others)],
+            subjects=pools.held_out_subjects,
+            advance=advance,
+        ),
+    }
+
+
+def _similarities(found: Mapping[str, generation.Neighbours], n: int, own: Sequence[str]) -> dict[str, Range]:
+    """SSIM to the nearest: samples are independent draws, real images are draws of subjects."""
+    samples = {name: neighbours.ssim[:n] for name, neighbours in found.items()}
+    real = {f"real_{name}": neighbours.ssim[n:] for name, neighbours in found.items() if len(neighbours.ssim) > n}
+    return _ranges(samples, [str(i) for i in range(n)]) | _ranges(real, own)
+
+
+def _ranges(columns: Mapping[str, NDArray[np.float64]], subjects: Sequence[str]) -> dict[str, Range]:
+    found = intervals(columns, subjects)
+    return {name: {"mean": one.mean, "low": one.low, "high": one.high} for name, one in found.items()}
+
+
+def _neighbour(found: generation.Neighbours, i: int, subjects: Sequence[str]) -> dict[str, Any]:
+    return {
+        "index": int(found.index[i]),
+        "subject": subjects[int(found.index[i])],
+        "correlation": float(found.correlation[i]),
+        "ssim": float(found.ssim[i]),
+    }
+
+
+def _parts(count: int, prior: Prior) -> Iterator[NDArray[np.int64]]:
+    """Indices 0 .. count - 1, at most 16 at once and fewer where grids are large."""
+    step = max(1, min(16, CODES_AT_ONCE // prior.length))
+    return (np.arange(start, min(start + step, count)) for start in range(0, count, step))
