@@ -126,16 +126,16 @@ def evaluation(record: Record, result: Evaluation) -> str:
 
 def measures(result: Evaluation) -> str:
     """Every definition, in the words of the evaluation."""
-    defined = [_defined(MEASURES[name].label, result.definitions[name]) for name in MEASURES if name in result.measures]
+    told = [defined(MEASURES[name].label, result.definitions[name]) for name in MEASURES if name in result.measures]
     rates = [
-        _defined(name.replace("_", " ").capitalize(), text)
+        defined(name.replace("_", " ").capitalize(), text)
         for name, text in result.definitions.items()
         if name not in MEASURES
     ]
-    return " ".join([HEAD_MASK, *defined, *rates])
+    return " ".join([HEAD_MASK, *told, *rates])
 
 
-def _defined(label: str, definition: str) -> str:
+def defined(label: str, definition: str) -> str:
     return definition if definition.startswith(f"{label} ") else f"{label}: {definition}"
 
 

@@ -1,4 +1,5 @@
-"""Pictures that a prior's report shows: the first samples, real images, and the training images nearest to the samples.
+"""Pictures that a prior's report shows: the first samples, real images that went through the same tokenizer, and the
+training images nearest to the samples.
 
 They are kept in the run, in evaluation/examples/SPLIT, as 8-bit PNG and JSON. The nearest and the real ones are the
 user's images.
@@ -83,7 +84,7 @@ def save_prior_examples(
         result: what evaluation/SPLIT.json holds; sample i is that of `per_sample[i]`.
         codes, images: samples, each level (n, *grid), and what they decode to, (n, H, W).
         nearest: for each sample the training image that `per_sample` names, (n, H, W).
-        real_codes, real_images: of the split, as many if there are, one of each subject in turn.
+        real_codes, real_images: of images of the split, of every subject in turn, and what they decode to.
         orders: for each level the entries that occur in train, from dark to bright.
     """
     about = StoredPrior(

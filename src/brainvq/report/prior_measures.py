@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from brainvq.report.blocks import missing, scroll
+from brainvq.metrics.definitions import GENERATION
+from brainvq.report.blocks import missing, pairs, scroll
 from brainvq.report.markup import Html, join, tag
 from brainvq.report.prior_record import PriorRecord
-from brainvq.report.prior_stored import PriorEvaluation
+from brainvq.report.prior_stored import Beside, Described, PriorEvaluation
 from brainvq.report.stored import Interval
 
 DESCRIBED = 0.63
@@ -36,8 +37,9 @@ def _table(record: PriorRecord, result: PriorEvaluation) -> Html:
     data = result.data
     caption = (
         f"{result.split}: {data.images:,} images of {data.subjects:,} subjects {record.told(result)}; "
-        f"{result.samples.n:,} samples of seed {result.samples.seed}, beside as many real images of {result.split}, each "
-        "through the tokenizer. Brackets are 95 % intervals: of bits over subjects, of similarities over images."
+        f"{result.samples.n:,} samples of seed {result.samples.seed}, beside {result.real.n:,} real images of "
+        f"{result.split} that went through the tokenizer. Brackets are 95 % intervals: over samples, of all else over "
+        "subjects."
     )
     lines = [
         tag(
@@ -52,7 +54,22 @@ def _table(record: PriorRecord, result: PriorEvaluation) -> Html:
     heads = ("measure", str(result.model.get("preset") or "prior"), "to compare with")
     head = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in heads)))
     inside = tag("table", head, tag("tbody", *lines), class_="worded")
-    return join(tag("p", caption, class_="muted prose"), scroll(inside, f"Measures on {result.split}"))
+    named = [(GENERATION[name].label, text) for name, text in definitions(result).items()]
+    exact = tag("details", tag("summary", "How each measure is defined"), pairs(named)) if named else None
+    return join(tag("p", caption, class_="muted prose"), scroll(inside, f"Measures on {result.split}"), exact)
+
+
+def measured(result: PriorEvaluation, name: str) -> bool:
+    """Whether the evaluation has a value of a measure of `metrics.definitions.GENERATION`."""
+    if name in ("bits_per_code", "bits_per_pixel", "saved"):
+        return result.bits is not None
+    found = getattr(result.measures, name, None)
+    return found is not None and getattr(found, "samples", 0) is not None
+
+
+def definitions(result: PriorEvaluation) -> dict[str, str]:
+    """Of what was measured, in the words of the evaluation."""
+    return {name: text for name, text in result.definitions.items() if name in GENERATION and measured(result, name)}
 
 
 def rows(result: PriorEvaluation) -> list[Row]:
@@ -66,7 +83,7 @@ def _bits(result: PriorEvaluation) -> list[Row]:
     pixels = bits.nominal_per_code * bits.per_pixel.mean / bits.per_code.mean if bits.per_code.mean else None
     return [
         Row(
-            "Bits a code",
+            GENERATION["bits_per_code"].label,
             interval(bits.per_code, 3),
             "histogram",
             interval(bits.histogram_per_code, 3),
@@ -74,14 +91,14 @@ def _bits(result: PriorEvaluation) -> list[Row]:
             "foretold, not how samples look.",
         ),
         Row(
-            "Saved against the histogram",
+            GENERATION["saved"].label,
             interval(bits.saved, 1, 100, " %"),
             "",
             None,
-            "Share of the histogram's bits that the prior does without, paired by subject.",
+            "Share of the histogram's bits that the prior does without.",
         ),
         Row(
-            "Bits a pixel",
+            GENERATION["bits_per_pixel"].label,
             interval(bits.per_pixel, 4),
             "codes of fixed length",
             None if pixels is None else Html(f"{pixels:.4f}"),
@@ -94,73 +111,75 @@ def _similarities(result: PriorEvaluation) -> list[Row]:
     found, data = result.measures, result.data
     return [
         Row(
-            "Nearest training image, SSIM",
+            GENERATION["nearest_train"].label,
             interval(found.nearest_train),
             "real images",
             interval(found.real_nearest_train),
-            f"The most similar of all {data.train_images:,} training images. Well above real images: copies. Well "
-            "below: they resemble nothing in train. It cannot find copies of parts.",
+            f"Of all {data.train_images:,} training images. Well above real images: copies. Well below: the samples "
+            "resemble nothing in train. It cannot find copies of parts.",
         ),
         Row(
-            f"The same among {data.subjects:,} training subjects",
+            GENERATION["nearest_train_as_many"].label,
             interval(found.nearest_train_as_many),
             "real images",
             interval(found.real_nearest_train_as_many),
-            f"As many as {result.split} has, so that it can be held against the next line: more images hold nearer "
+            f"Among {data.subjects:,} training subjects, to be held against the next line: more images hold nearer "
             "ones.",
         ),
         Row(
-            f"Nearest image of {result.split}, SSIM",
+            GENERATION["nearest_validate"].label,
             interval(found.nearest_validate),
             "real images, other subjects",
             interval(found.real_nearest_validate),
-            "Where it lies well below the line above, the samples lean on training images.",
+            f"Of {result.split}. Where samples lie well below the line above, they lean on training images.",
         ),
     ]
 
 
 def _others(result: PriorEvaluation) -> list[Row]:
     found, drawn = result.measures, result.samples
-    described = found.described_ssim
-    best = None if described is None else join(tag("b", f"{described.best_batch:.4f}"))
-    mean = (
-        "" if described is None else f" The mean over the {described.batches:,} batches is {described.mean_batch:.4f}."
-    )
     return [
         _beside(
-            "Diversity",
+            GENERATION["diversity"].label,
             found.diversity,
             lambda value: f"{value:.4f}",
-            "Mean SSIM of pairs of samples. Above real images of different subjects the samples are more alike than "
-            "people are. Noise would score low, too.",
+            "Above real images of different subjects, samples are more alike than people are. Noise would score low, "
+            "too.",
         ),
         _beside(
-            "Live entries in samples",
+            GENERATION["live_entries"].label,
             found.live_entries,
             lambda value: f"{100 * value:.1f} %",
-            "Share of the entries that occur in train which samples use. It says nothing of where they stand.",
+            "Share of the entries in use in train which samples use. It says nothing of where they stand.",
         ),
         Row(
             "Seconds a sample",
-            None if drawn.seconds_each is None else join(tag("b", seconds(drawn.seconds_each))),
+            None if drawn.seconds_each is None else tag("b", seconds(drawn.seconds_each)),
             "",
             None,
-            "Wall time from seed to image, divided by the number of samples, on the machine of the evaluation.",
+            f"Wall time from seed to image, mean of {drawn.n:,}, on the machine of the evaluation.",
         ),
-        Row(
-            "Described SSIM, best batch",
-            best,
-            "described system",
-            Html(f"{DESCRIBED}"),
-            "16 samples against 16 training images in file order, shifted scale, best of all batches. It pairs heads "
-            f"that have nothing to do with each other; here only because it was published.{mean}",
-        ),
+        _described(found.described_ssim, found.real_described_ssim),
     ]
 
 
-def _beside(label: str, found: object, told: Callable[[float], str], words: str) -> Row:
-    samples, real = getattr(found, "samples", None), getattr(found, "real", None)
-    value = None if samples is None else join(tag("b", told(samples)))
+def _described(found: Described | None, real: Described | None) -> Row:
+    beside = f"{DESCRIBED}" if real is None else f"{real.best_batch:.4f}"
+    against = "described system" if real is None else f"real images; described system {DESCRIBED}"
+    mean = "" if found is None else f" Best of {found.batches:,} batches, whose mean is {found.mean_batch:.4f}."
+    return Row(
+        GENERATION["described_ssim"].label,
+        None if found is None else tag("b", f"{found.best_batch:.4f}"),
+        against,
+        Html(beside),
+        "Here only because it was published: it pairs heads that have nothing to do with each other, and takes the "
+        f"best of many batches.{mean}",
+    )
+
+
+def _beside(label: str, found: Beside | None, told: Callable[[float], str], words: str) -> Row:
+    samples, real = (None, None) if found is None else (found.samples, found.real)
+    value = None if samples is None else tag("b", told(samples))
     return Row(label, value, "real images", None if real is None else Html(told(real)), words)
 
 

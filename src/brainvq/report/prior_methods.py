@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from brainvq.metrics.generation import CANDIDATES, PAIRS, THUMB
+from brainvq.metrics.definitions import GENERATION, MEASURES
 from brainvq.metrics.statistics import DRAWS
-from brainvq.report.methods import codes, data, machine, software, took
+from brainvq.report.methods import codes, data, defined, machine, software, took
+from brainvq.report.prior_measures import definitions
 from brainvq.report.prior_record import PriorRecord
 from brainvq.report.prior_stored import PriorEvaluation
 from brainvq.report.prose import SENTENCES, listed, loss, optimiser, precision, settings
@@ -41,7 +42,7 @@ def tokenizer(record: PriorRecord) -> str:
 
 
 def model(record: PriorRecord, prior: dict[str, Any]) -> str:
-    counts = [f"{count:,} ({name})" for name, count in record.facts.parameters.items()]
+    counts = [f"{count:,} ({name})" for name, count in record.facts.parameters.items() if count]
     return f"{SENTENCES.get(prior['kind'], settings)(prior)} Parameters: {listed(counts)}."
 
 
@@ -64,7 +65,8 @@ def evaluation(record: PriorRecord, result: PriorEvaluation) -> str:
         f"{drawn.n:,} samples were drawn with seed {drawn.seed}, decoded by the tokenizer and compared as 8-bit images "
         f"with the {measured.train_images:,} training images of {measured.train_subjects:,} subjects and with the "
         f"{measured.images:,} images of {measured.subjects:,} subjects of the {result.split} split, {told}. Beside "
-        "them stand as many real images of that split, one of each subject in turn, as the tokenizer reconstructs them."
+        f"them stand {result.real.n:,} real images of that split, of every subject in turn, as the tokenizer "
+        "reconstructs them."
     )
     if result.bits is not None:
         text += (
@@ -80,30 +82,9 @@ def evaluation(record: PriorRecord, result: PriorEvaluation) -> str:
 
 
 def measures(result: PriorEvaluation) -> str:
-    found = result.measures
-    told = []
-    if result.bits is not None:
-        told.append(
-            "Bits a code: the negative base-2 logarithm of the probability of an image's codes, by their number."
-        )
-    if found.nearest_train is not None:
-        told.append(
-            f"Nearest image: the {CANDIDATES} images of the highest correlation at {THUMB} x {THUMB} pixels are "
-            "compared by SSIM (Wang 2004) of the full images, and the highest counts; also among only as many "
-            f"training subjects, drawn by seed, as the {result.split} split has, and for real images without those of "
-            "the same subject."
-        )
-    if found.diversity is not None and found.diversity.samples is not None:
-        told.append(
-            f"Diversity: mean SSIM of at most {PAIRS:,} pairs of samples, and of real images of different subjects."
-        )
-    if found.live_entries is not None and found.live_entries.samples is not None:
-        told.append("Live entries: the share of the entries in use on the training split that occur in the samples.")
-    if found.described_ssim is not None:
-        told.append(
-            "Described SSIM: mean SSIM on the shifted scale ([-0.5, 0.5], L 1) of 16 samples and 16 training images in "
-            f"file order, the best of {found.described_ssim.batches:,} batches; reported only to stand beside numbers "
-            "published so."
-        )
-    told.append("Generated images were not audited for copies of training subjects.")
-    return " ".join(told)
+    """Every definition, in the words of the evaluation."""
+    told = [MEASURES["ssim"].definition]
+    if result.measures.described_ssim is not None:
+        told.append(defined(MEASURES["ssim_shifted"].label, MEASURES["ssim_shifted"].definition))
+    told += [defined(GENERATION[name].label, text) for name, text in definitions(result).items()]
+    return " ".join([*told, "Generated images were not audited for copies of training subjects."])

@@ -68,7 +68,10 @@ def _headline(record: PriorRecord) -> Html | None:
         if result.bits
         else "This prior has no likelihood, so there are no bits to tell. All is"
     )
-    told += f" measured on {result.samples.n:,} samples, beside as many real images. Brackets are 95 % intervals."
+    told += (
+        f" measured on {result.samples.n:,} samples, beside {result.real.n:,} real images that went through the "
+        "tokenizer. Brackets are 95 % intervals."
+    )
     return join(
         tag("dl", *tiles, class_="tiles"), tag("p", told, class_="muted", style="margin-top:16px;font-size:.9375rem")
     )

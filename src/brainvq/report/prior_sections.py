@@ -22,17 +22,20 @@ NOT_AUDITED = (
 def samples(record: PriorRecord) -> Html:
     found = _examples(record)
     if isinstance(found, Html):
-        return found
+        return found if record.headline else join(found, missing("Samples alone, as files:", record.command("sample")))
     result, examples = found
     about, n = examples.about, len(examples.samples)
     first = f"samples 0 to {n - 1}" if n > 1 else "sample 0"
     intro = (
-        f"Left, {first} of the sequence of seed {about.seed}: the first ones, none picked by eye. Right, real images "
-        f"of {result.split}, one of each subject in turn, as they lie in the data."
+        f"Generated: {first} of the sequence of seed {about.seed}, the first ones, none picked by eye. Real: images of "
+        f"{result.split}, of every subject in turn, through the same tokenizer; so both have its blur."
     )
     images = _facing(
         [picture(data_uri(pixels), f"Generated image, sample {i}") for i, pixels in enumerate(examples.samples)],
-        [picture(data_uri(pixels), f"Real image {i} of {result.split}") for i, pixels in enumerate(examples.real)],
+        [
+            picture(data_uri(pixels), f"Real image {i} of {result.split}, through the tokenizer")
+            for i, pixels in enumerate(examples.real)
+        ],
     )
     parts: list[Html] = [tag("p", intro, class_="prose"), images]
     for level in range(len(about.orders)):
@@ -115,10 +118,7 @@ def _examples(record: PriorRecord) -> tuple[PriorEvaluation, PriorExamples] | Ht
     """What there is to show, or the words and the command for what is not there."""
     result = record.headline
     if result is None:
-        return join(
-            missing("No pictures yet: they come with an evaluation.", record.command("evaluate")),
-            missing("Samples alone, as files:", record.command("sample")),
-        )
+        return missing("No pictures yet: they come with an evaluation.", record.command("evaluate"))
     examples = record.examples.get(result.split)
     return (
         missing("The pictures of this evaluation are not in the run.", record.evaluate(result))

@@ -43,6 +43,13 @@ class Drawn(BaseModel):
     seconds_each: float | None
 
 
+class Real(BaseModel):
+    """The real images beside the samples."""
+
+    n: int
+    subjects: int
+
+
 class Described(BaseModel):
     best_batch: float
     mean_batch: float
@@ -60,6 +67,7 @@ class Measures(BaseModel):
     """Of samples; what starts with real_ is the same of real images. None is what was not measured."""
 
     described_ssim: Described | None = None
+    real_described_ssim: Described | None = None
     nearest_train: Interval | None = None
     real_nearest_train: Interval | None = None
     nearest_train_as_many: Interval | None = None
@@ -95,8 +103,10 @@ class PriorEvaluation(Result):
     tokenizer: Origin
     bits: Bits | None
     samples: Drawn
+    real: Real
     measures: Measures
     per_sample: list[Neighbours]
+    definitions: dict[str, str]
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
