@@ -22,6 +22,7 @@ from brainvq.metrics import usage
 from brainvq.metrics.definitions import MEASURES
 from brainvq.presets import preset
 from brainvq.quantizers.base import Quantizer, QuantizerConfig
+from brainvq.training.prior_experiment import PriorExperiment
 
 ROOT = Path(__file__).parents[1]
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
@@ -87,6 +88,9 @@ def test_commands_and_their_options_exist(page: Path) -> None:
             if name == "describe" and word == words[0]:
                 preset(word)
         if name == "train" and words:
+            if words[0].islower():
+                is_prior = isinstance(preset(words[0]), PriorExperiment)
+                assert ("--tokenizer" in words) is is_prior, f"{page.name}: {line}"
             given = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
             fits = [setting for setting in given if "quantizers.fixed" not in setting and "..." not in setting]
             if words[0].islower():
@@ -95,7 +99,10 @@ def test_commands_and_their_options_exist(page: Path) -> None:
 
 def test_commands_are_found_at_all() -> None:
     names = {line.split()[1] for page in PAGES for line in commands_of(page)}
-    assert {"check", "cohort", "describe", "evaluate", "presets", "train"} <= names
+    assert {"check", "cohort", "describe", "evaluate", "presets", "report", "sample", "train"} <= names
+    assert {line.split()[2] for page in PAGES for line in commands_of(page) if line.startswith("brainvq train")} >= {
+        *("keras_f8", "resnet_f4_ema", "dcgan", "pixelcnn")
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -113,8 +120,9 @@ def test_measures_are_defined_word_for_word() -> None:
     assert told == [[f"`{name}`", definition] for name, definition in usage.DEFINITIONS.items()]
 
 
-def test_the_two_presets_differ_in_what_the_page_says_and_in_nothing_else() -> None:
-    exact, cured = (to_json(preset(name)) for name in ("keras_f8", "keras_f8_ema"))
+@pytest.mark.parametrize(("page", "name"), [("system-a.md", "keras_f8"), ("system-b.md", "resnet_f4")])
+def test_the_two_presets_differ_in_what_the_page_says_and_in_nothing_else(page: str, name: str) -> None:
+    exact, cured = (to_json(preset(each)) for each in (name, f"{name}_ema"))
 
     def at(values: dict, path: str) -> object:
         for key in path.split("."):
@@ -122,7 +130,7 @@ def test_the_two_presets_differ_in_what_the_page_says_and_in_nothing_else() -> N
         return values
 
     keys = [key for key in paths(exact) if at(exact, key) != at(cured, key) and key != "preset"]
-    told = rows_under(ROOT / "docs" / "system-a.md", "## What `keras_f8_ema` changes")
+    told = rows_under(ROOT / "docs" / page, f"## What `{name}_ema` changes")
     expected = {f"`{key}`": [f"`{json.dumps(at(side, key))}`" for side in (exact, cured)] for key in keys}
     assert {row[0]: row[1:3] for row in told} == expected
 
@@ -138,6 +146,27 @@ def test_the_layer_table_adds_up() -> None:
     told = [int(row[2].replace(",", "")) for row in rows if "conv" in row[0]]
     assert (told, codebook) == (single, real["*quantizer*"])
     assert all(counts[name] == real[name] for name in ("*encoder*", "*decoder*"))
+
+
+def test_the_layer_table_of_system_b_adds_up() -> None:
+    rows = rows_under(ROOT / "docs" / "system-b.md", "## The tokenizer")
+    told = [int(row[2].strip("*").replace(",", "")) for row in rows if row[2]]
+    model = preset("resnet_f4").tokenizer.build()  # type: ignore[attr-defined]
+    real = []
+    for side in (model.encoder, model.decoder):
+        layers = [sum(p.numel() for p in layer.parameters()) for layer in side.layers]
+        real += [*filter(None, layers), sum(layers)]
+        real += [model.quantizer.codebook.numel()] if side is model.encoder else []
+    assert told == real
+    outputs = {"128 x 128 x 256", "64 x 64 x 256", "256 x 256 x 1", ""}
+    assert {row[1] for row in rows} == outputs
+
+
+@pytest.mark.parametrize("name", ["SYSTEM_B", "ABLATION", "GENERATION"])
+def test_tables_have_their_place(name: str) -> None:
+    """What `benchmarks/tables.py` fills, and nothing else."""
+    page = (ROOT / "docs" / "system-b.md").read_text()
+    assert page.count(f"<!-- {name} -->\n") == page.count(f"<!-- /{name} -->\n") == 1
 
 
 def test_quoted_messages_are_those_of_the_code() -> None:

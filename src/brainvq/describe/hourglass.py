@@ -1,4 +1,4 @@
-"""The tokenizer as an hourglass of box-drawing characters: wide where the image is, narrow where the codes are."""
+"""A model in box-drawing characters: a tokenizer is an hourglass, wide where the image is and narrow at the codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from brainvq.codes import CodeSpec
 from brainvq.describe.layers import Outline
 
 STEP, INSET = 4, 2  # columns by which each halving narrows a side; margin
-STYLES = {"encoder": "cyan", "codes": "bold yellow", "decoder": "magenta"}
+STYLES = {
+    **{"encoder": "cyan", "codes": "bold yellow", "decoder": "magenta"},
+    **{"generator": "magenta", "image": "bold yellow", "discriminator": "cyan"},
+}
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,12 @@ class Stage:
 
 
 def hourglass(outline: Outline) -> Text:
-    """The diagram, about 60 columns wide for three halvings."""
-    drawn = stages(outline)
+    """The diagram of a tokenizer, about 60 columns wide for three halvings."""
+    return boxes(stages(outline))
+
+
+def boxes(drawn: Sequence[Stage]) -> Text:
+    """One above the other, each as wide as its resolution is large among them."""
     ranks = {pixels: rank for rank, pixels in enumerate(sorted({stage.pixels for stage in drawn}))}
     narrow = max(len(line) for stage in drawn for line in stage.lines) + 4
     widths = [narrow + 2 * STEP * ranks[stage.pixels] for stage in drawn]
@@ -79,13 +86,14 @@ def stages(outline: Outline) -> list[Stage]:
     codes = Stage(math.prod(latent[1:]), codes_of(outline.spec, outline.size), "codes")
     named_up = [(latent, f"z_q  {size_of(latent)}"), *((shape, size_of(shape)) for shape in up)]
     return [
-        *_merged([*named, (latent, f"z  {size_of(latent)}")], "encoder"),
+        *merged([*named, (latent, f"z  {size_of(latent)}")], "encoder"),
         codes,
-        *_merged([*named_up, (image, f"x_hat  {size_of(image)}")], "decoder"),
+        *merged([*named_up, (image, f"x_hat  {size_of(image)}")], "decoder"),
     ]
 
 
-def _merged(named: Sequence[tuple[tuple[int, ...], str]], side: str) -> list[Stage]:
+def merged(named: Sequence[tuple[tuple[int, ...], str]], side: str) -> list[Stage]:
+    """A stage for each run of named shapes of one resolution."""
     found: list[Stage] = []
     for pixels, group in groupby(named, key=lambda entry: math.prod(entry[0][1:])):
         found.append(Stage(pixels, tuple(dict.fromkeys(line for _, line in group)), side))
