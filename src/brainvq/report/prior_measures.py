@@ -36,10 +36,10 @@ def table(record: PriorRecord) -> Html:
 def _table(record: PriorRecord, result: PriorEvaluation) -> Html:
     data = result.data
     caption = (
-        f"{result.split}: {data.images:,} images of {data.subjects:,} subjects {record.told(result)}; "
-        f"{result.samples.n:,} samples of seed {result.samples.seed}, beside {result.real.n:,} real images of "
-        f"{result.split} that went through the tokenizer. Brackets are 95 % intervals: over samples, of all else over "
-        "subjects."
+        f"{record.facts.data.name}, {result.split}: {data.images:,} images of {data.subjects:,} subjects "
+        f"{record.told(result)}; {result.samples.n:,} samples of seed {result.samples.seed}, beside {result.real.n:,} "
+        f"real images of {result.split} that went through the tokenizer. Brackets are 95 % intervals: over samples; "
+        "of bits and real images over subjects."
     )
     lines = [
         tag(

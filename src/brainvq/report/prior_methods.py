@@ -76,8 +76,8 @@ def evaluation(record: PriorRecord, result: PriorEvaluation) -> str:
     if result.split == "validate" and told == "not seen in training":
         text += " The same split served to watch the training."
     return text + (
-        f" 95 % intervals are percentiles of {DRAWS:,} bootstrap draws (Davison and Hinkley 1997), of bits over "
-        "subjects."
+        f" 95 % intervals are percentiles of {DRAWS:,} bootstrap draws (Davison and Hinkley 1997), over samples or, of "
+        "bits and real images, over subjects."
     )
 
 
