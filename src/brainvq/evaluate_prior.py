@@ -23,7 +23,7 @@ from brainvq.errors import InputError
 from brainvq.metrics import generation
 from brainvq.metrics.definitions import GENERATION
 from brainvq.metrics.distortion import to_uint8
-from brainvq.metrics.statistics import by_subject, intervals
+from brainvq.metrics.statistics import Interval, by_subject, intervals, paired
 from brainvq.pipeline import Generator
 from brainvq.priors import histogram
 from brainvq.priors.base import Prior
@@ -216,14 +216,23 @@ def _bits(prior: Prior, train: EncodedSplit, held_out: EncodedSplit, pixels: int
         "per_code": mine / prior.length,
         "per_pixel": mine / pixels,
         "histogram_per_code": theirs / prior.length,
-        "saved": (theirs - mine) / theirs.mean(),
     }
     names, sums, counts = by_subject(columns["per_code"], held_out.subjects)
     return {
         **_ranges(columns, held_out.subjects),
+        "saved": _saved(mine, theirs, held_out.subjects),
         "nominal_per_code": prior.spec.bits(prior.size) / prior.length,
+        "nominal_per_pixel": prior.spec.bits(prior.size) / pixels,
         "per_subject": {str(s): total / count for s, total, count in zip(names, sums.tolist(), counts, strict=True)},
     }
+
+
+def _saved(mine: NDArray[np.float64], theirs: NDArray[np.float64], subjects: Sequence[str]) -> Range:
+    """1 - mine / theirs of all bits together: a mean over subjects in which each weighs the bits of `theirs`."""
+    names, sums, _ = by_subject(mine, subjects)
+    _, weights, _ = by_subject(theirs, subjects)
+    each = {str(s): float(1 - m / t) for s, m, t in zip(names, sums, weights, strict=True)}
+    return _range(paired(dict.fromkeys(each, 0.0), each, dict(zip(each, weights.round().astype(int), strict=True))))
 
 
 def _sample(generator: Generator, n: int, seed: int, advance: Advance) -> tuple[Codes, NDArray[np.uint8], float]:
@@ -275,7 +284,11 @@ def _similarities(found: Mapping[str, generation.Neighbours], n: int, own: Seque
 
 def _ranges(columns: Mapping[str, NDArray[np.float64]], subjects: Sequence[str]) -> dict[str, Range]:
     found = intervals(columns, subjects)
-    return {name: {"mean": one.mean, "low": one.low, "high": one.high} for name, one in found.items()}
+    return {name: _range(one) for name, one in found.items()}
+
+
+def _range(found: Interval) -> Range:
+    return {"mean": found.mean, "low": found.low, "high": found.high}
 
 
 def _neighbour(found: generation.Neighbours, i: int, subjects: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,9 @@
-"""The results of `evaluate.py` as tables on a screen; `rows` gives the same cells as text, for reports and docs."""
+"""The results of `evaluate.py` and `evaluate_prior.py` as tables on a screen.
 
-from collections.abc import Mapping
+`rows` and `generation_rows` give the same cells as text, for reports and docs.
+"""
+
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich import box
@@ -20,14 +23,50 @@ def table(result: Mapping[str, Any]) -> Table:
         "[...]: 95 % interval by bootstrap over subjects. Beside the model: a black\n"
         "image, the mean train image, the previous slice of the same subject."
     )
-    left = {"title_justify": "left", "caption_justify": "left"}
-    shown = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), **left)  # type: ignore[arg-type]
-    shown.add_column("measure", no_wrap=True)
-    for label in ("model", *(HEADINGS[name] for name in result["baselines"])):
-        shown.add_column(label, justify="right", no_wrap=True)
-    for row in rows(result):
-        shown.add_row(*row)
-    return shown
+    heads = ("measure", "model", *(HEADINGS[name] for name in result["baselines"]))
+    return _table(title, caption, heads, rows(result))
+
+
+def prior_table(result: Mapping[str, Any]) -> Table:
+    """The measures of a prior beside those of real images, for the screen."""
+    data, drawn, split = result["data"], result["samples"], result["split"]
+    title = (
+        f"{split}: {data['images']:,} images of {data['subjects']} subjects; "
+        f"{drawn['n']:,} samples of seed {drawn['seed']}"
+    )
+    caption = (
+        f"[...]: 95 % interval by bootstrap, of bits and real images over subjects.\n"
+        f"real: {result['real']['n']:,} images of {split} that went through the tokenizer.\n"
+        "Similarity and diversity are good near the real value, not high or low;\n"
+        "the described best batch is a maximum and grows with the number of batches."
+    )
+    return _table(title, caption, ("measure", "prior", "real"), generation_rows(result))
+
+
+def generation_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Lines of the table of a prior as text: label, the prior or its samples, what stands beside them."""
+    measures, bits, split, lines = result["measures"], result["bits"], result["split"], []
+    if bits is not None:
+        lines += [
+            ("bits a code", _range(bits["per_code"]), f"histogram {bits['histogram_per_code']['mean']:.3f}"),
+            ("bits a pixel", _range(bits["per_pixel"], 4), f"fixed length {bits['nominal_per_pixel']:.4f}"),
+            ("saved against the histogram, %", _range(bits["saved"], 1, 100), ""),
+        ]
+    for name, label in (
+        ("nearest_train", "SSIM to the nearest of train"),
+        ("nearest_train_as_many", f"  of as many subjects as {split}"),
+        ("nearest_validate", f"SSIM to the nearest of {split}"),
+    ):
+        lines.append((label, _range(measures[name]), _range(measures.get(f"real_{name}"))))
+    diversity, live = measures["diversity"], measures["live_entries"]
+    lines.append(("diversity: SSIM of pairs", _decimal(diversity["samples"]), _decimal(diversity["real"])))
+    lines.append(("live entries that occur, %", f"{100 * live['samples']:.1f}", f"{100 * live['real']:.1f}"))
+    described, real = measures["described_ssim"], measures["real_described_ssim"]
+    for name in ("best", "mean"):
+        label = f"described: SSIM, {name} of {described['batches']:,} batches"
+        lines.append((label, _decimal(described[f"{name}_batch"]), _decimal(real[f"{name}_batch"])))
+    lines.append(("seconds a sample", f"{result['samples']['seconds_each']:.2g}", ""))
+    return lines
 
 
 def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -56,6 +95,27 @@ def difference_table(compared: Mapping[str, Any]) -> Table:
             _label(name), _with_interval(found, name, sign="+"), f"{found['subjects_better']} of {found['subjects']}"
         )
     return shown
+
+
+def _table(title: str, caption: str, heads: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> Table:
+    left = {"title_justify": "left", "caption_justify": "left"}
+    shown = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), **left)  # type: ignore[arg-type]
+    for n, head in enumerate(heads):
+        shown.add_column(head, justify="right" if n else "left", no_wrap=True)
+    for line in lines:
+        shown.add_row(*line)
+    return shown
+
+
+def _decimal(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _range(found: Mapping[str, Any] | None, digits: int = 3, scale: float = 1) -> str:
+    if found is None:
+        return "-"
+    mean, *edges = (None if found[of] is None else f"{scale * found[of]:.{digits}f}" for of in ("mean", "low", "high"))
+    return str(mean) if None in edges else f"{mean} [{edges[0]}, {edges[1]}]"
 
 
 def _label(name: str) -> str:

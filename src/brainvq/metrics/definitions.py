@@ -102,14 +102,14 @@ GENERATION = {
         "",
         "higher",
         "One minus the bits by those of a histogram by position (priors.histogram) that has seen the same train codes, "
-        "paired by image.",
+        "paired by subject.",
     ),
     "described_ssim": Measure(
         "Described: SSIM with train batches",
         "",
         "higher",
-        "Mean shifted SSIM of the first 16 samples with 16 training images, the first with the first and so on; the best "
-        "of all batches of 16 in file order, and the mean over batches.",
+        "Mean shifted SSIM of the first 16 samples with 16 training images, the first with the first and so on; the "
+        "best of all batches of 16 in file order, and the mean over batches.",
     ),
     "nearest_train": Measure(
         "SSIM to the nearest training image",

@@ -106,9 +106,7 @@ def nearest(
     correlations, candidates = _candidates(images, pool, among, _excluded(own, subjects), chunk)
     there = correlations > -np.inf
     if not (there.size and there.any(axis=1).all()):
-        raise InputError(
-            "there is no image to compare with: the nearest one needs at least one other subject"
-        )
+        raise InputError("there is no image to compare with: the nearest one needs at least one other subject")
     which, rank = np.nonzero(there)
     scores = np.full(candidates.shape, -np.inf)
     scores[there] = _similarities(images, which, pool, candidates[which, rank], ssim, advance)
