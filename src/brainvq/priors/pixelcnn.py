@@ -88,6 +88,9 @@ class PixelCNN(Prior):
         self.head = nn.Sequential(
             nn.ReLU(), nn.Conv2d(config.head, config.head, 1), nn.ReLU(), nn.Conv2d(config.head, entries, 1)
         )
+        for convolution in self.modules():
+            if isinstance(convolution, nn.Conv2d):  # signals keep their size, which PyTorch's default lets shrink
+                nn.init.kaiming_normal_(convolution.weight, nonlinearity="linear")
         nn.init.zeros_(self.head[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.head[-1].bias)  # type: ignore[arg-type]
 
