@@ -19,7 +19,7 @@ from brainvq.evaluate import evaluate, mean_image
 from brainvq.evaluate_prior import evaluate_prior
 from brainvq.files import gather, outputs, staged
 from brainvq.pipeline import Generator, Pipeline, load, load_encoded, load_generator, save_encoded
-from brainvq.report import save_examples
+from brainvq.report import save_examples, save_prior_examples
 from brainvq.training.devices import keep_freed_memory
 from brainvq.training.encoded import encode_split
 from brainvq.training.experiment import Experiment, TokenizerExperiment, train
@@ -106,6 +106,16 @@ def _evaluate_prior(
         progress=progress,
     )
     _store(folder, split, found.result)
+    save_prior_examples(
+        folder,
+        found.result,
+        codes=found.codes,
+        images=found.images,
+        nearest=found.nearest,
+        real_codes=found.real_codes,
+        real_images=found.real_images,
+        orders=generator.orders,
+    )
     return found.result
 
 

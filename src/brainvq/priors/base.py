@@ -34,14 +34,18 @@ class Prior(nn.Module):
 
     @torch.no_grad()
     def start(self, batches: Iterable[Codes], orders: Sequence[Tensor]) -> None:
-        """See all codes of the train split once, before the first step of training. Overriding it, call this one too.
+        """Before the first step of training: what a prior must know of the codes and of the codebook.
 
         Args:
-            batches: the codes, each level (B, *grid), once each.
+            batches: all codes of the train split, each level (B, *grid), once each.
             orders: as the property that they become.
         """
         for level, order in enumerate(orders):
             self.get_buffer(f"order_{level}")[: len(order)] = order
+        self.learn_statistics(batches)
+
+    def learn_statistics(self, batches: Iterable[Codes]) -> None:
+        """What a prior of this kind takes from counting; `orders` is there already."""
 
     @property
     def orders(self) -> tuple[Tensor, ...]:

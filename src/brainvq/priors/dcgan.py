@@ -66,12 +66,12 @@ class DCGAN(Prior):
         self.greys = nn.ModuleList(Greys(entries, config.greys) for entries in spec.entries)
 
     @torch.no_grad()
-    def start(self, batches: Iterable[Codes], orders: Sequence[Tensor]) -> None:
+    def learn_statistics(self, batches: Iterable[Codes]) -> None:
         counts = [torch.zeros(entries, dtype=torch.int64) for entries in self.spec.entries]
         for codes in batches:
             for count, code in zip(counts, codes, strict=True):
                 count += torch.bincount(code.flatten().cpu(), minlength=len(count))
-        for greys, count, order in zip(self.levels, counts, orders, strict=True):
+        for greys, count, order in zip(self.levels, counts, self.orders, strict=True):
             greys.learn(count, order.cpu())
 
     @property

@@ -54,8 +54,7 @@ class Histogram(Prior):
         return [self.get_buffer(f"log_table_{level}") for level in range(len(self.grids))]
 
     @torch.no_grad()
-    def start(self, batches: Iterable[Codes], orders: Sequence[Tensor]) -> None:
-        super().start(batches, orders)
+    def learn_statistics(self, batches: Iterable[Codes]) -> None:
         counts = [torch.zeros(table.shape, device=table.device) for table in self.tables]
         for codes in batches:
             for count, code in zip(counts, codes, strict=True):

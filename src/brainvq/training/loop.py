@@ -180,7 +180,7 @@ class Loop(Generic[Batch]):
         measures = self.task.validate(self.validation())
         score = measures.pop("score")
         self._emit("validate", measures)
-        if score > self.best and self.config.keep == "best":
+        if score >= self.best and self.config.keep == "best":
             self._hand_out()
         self.best = max(score, self.best)
 
