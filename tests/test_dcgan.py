@@ -194,7 +194,7 @@ def test_counts_of_all_batches_are_seen() -> None:
     one, two = built(), built()
     codes = planted(64)[0]
     one.start([(codes,)], [ORDER])
-    two.start([(part,) for part in codes.split(10)], [ORDER])
+    two.start([(part,) for part in torch.split(codes, 10)], [ORDER])
     assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
 
 
@@ -206,7 +206,7 @@ def test_a_sample_is_a_function_of_its_own_generator_alone() -> None:
     assert all(torch.equal(value, before[name]) for name, value in prior.state_dict().items()), "reading is pure"
     for seed in range(5):
         assert torch.equal(prior.sample(generators(1, seed))[0][0], together[seed])
-    assert set(together.unique().tolist()) <= set(ORDER.tolist())
+    assert set(torch.unique(together).tolist()) <= set(ORDER.tolist())
 
 
 def test_weights_carry_the_greys_and_their_shapes_know_no_data() -> None:
@@ -257,10 +257,8 @@ def test_the_settings_are_the_described_ones() -> None:
 def test_one_step_is_one_of_each_network_against_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """By hand, with plain Adam: the discriminator first, then the generator against the discriminator as it is then."""
     task, by_hand = task_of(started()), started().train()
-    slow = {"lr": 2e-3, "betas": (0.5, 0.999)}
-    adam = {
-        name: torch.optim.Adam(getattr(by_hand, name).parameters(), **slow) for name in ("generator", "discriminator")
-    }
+    networks = {"generator": by_hand.generator, "discriminator": by_hand.discriminator}
+    adam = {name: torch.optim.Adam(n.parameters(), lr=2e-3, betas=(0.5, 0.999)) for name, n in networks.items()}
     judge = by_hand.discriminator
     for step in range(3):
         torch.manual_seed(step)
@@ -301,7 +299,7 @@ def test_validation_reports_the_weights_that_are_handed_out_in_float32() -> None
     handed = built(width=8)
     handed.load_state_dict(task.weights())
     samples = handed.sample(generators(64))
-    assert measures["live_share"] == pytest.approx(len(samples[0].unique()) / 3)
+    assert measures["live_share"] == pytest.approx(len(torch.unique(samples[0])) / 3)
     image = handed.eval().to_image(planted(11))
     assert image.dtype == torch.float32
     with torch.no_grad():
@@ -386,7 +384,7 @@ def test_a_planted_pattern_is_learned() -> None:
         torch.manual_seed(step)
         task.step(planted(32, step), step, 200)
     (samples,) = prior.sample(generators(32))
-    agreement = (samples[:, None] == planted(32)[0].unique(dim=0)).float().mean((2, 3))  # (samples, the two)
+    agreement = (samples[:, None] == torch.unique(planted(32)[0], dim=0)).float().mean((2, 3))  # (samples, the two)
     assert float(agreement.max(1).values.mean()) > 0.85, "grey all over would agree by less than three quarters"
     assert set(agreement.argmax(1).tolist()) == {0, 1}
     assert task.validate([planted(8)])["live_share"] == 1

@@ -170,7 +170,8 @@ class Greys(nn.Module):
     is the middle of its bin, for the two outermost the end of the range, where tanh is flat: so the way back is exact.
     A bin's width is half an equal share and half the entry's share of all codes. With equal shares alone the
     generator's slightest noise in the background, nearly half of a slice and often a single entry, turns into specks;
-    by use alone the bin of a rare entry falls below what float32 tells apart.
+    by use alone the bin of a rare entry falls below what float32 tells apart. Neighbours are alike in brightness, not
+    in the edges that they show: where the generator misses by a bin, a patch of another pattern appears.
 
     "raw_indices": as described an index is itself the brightness, whatever its entry looks like, and the way back are
     equally wide bins over the entries by index. It is not exact unless every entry occurs.
