@@ -18,6 +18,7 @@ import laws
 from brainvq import config as configs
 from brainvq.cli import app
 from brainvq.config import override, part_config, paths, to_json
+from brainvq.describe import draw
 from brainvq.metrics import usage
 from brainvq.metrics.definitions import MEASURES
 from brainvq.presets import preset
@@ -160,6 +161,22 @@ def test_the_layer_table_of_system_b_adds_up() -> None:
     assert told == real
     outputs = {"128 x 128 x 256", "64 x 64 x 256", "256 x 256 x 1", ""}
     assert {row[1] for row in rows} == outputs
+
+
+FIGURES = [
+    (words[2], page.parent / words[words.index("--figure") + 1])
+    for page in PAGES
+    for words in map(str.split, commands_of(page))
+    if "--figure" in words
+]
+
+
+@pytest.mark.parametrize(("name", "file"), FIGURES, ids=[name for name, _ in FIGURES])
+def test_figures_say_what_their_command_would_draw_today(name: str, file: Path, tmp_path: Path) -> None:
+    """Matplotlib writes each text as a comment beside its shapes."""
+    draw(preset(name), (256, 256), tmp_path / file.name)
+    told, now = (re.findall(r"<!-- (.*?) -->", path.read_text()) for path in (file, tmp_path / file.name))
+    assert told == now != []
 
 
 @pytest.mark.parametrize("name", ["SYSTEM_B", "ABLATION", "GENERATION"])

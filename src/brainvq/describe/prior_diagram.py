@@ -176,7 +176,7 @@ def _context(axes: Axes, left: float, config: pixelcnn.Config, cells: int = 9) -
     axes.text(
         left + 2.25,
         -2.4,
-        f"seen by all layers: {far + 1} rows up, {far} codes to either side",
+        f"seen: {far + 1} rows up, {far} codes to either side",
         size=6.8,
         color=GREY,
         ha="center",
