@@ -108,8 +108,7 @@ class DCGAN(Prior):
 
     def live_share(self, codes: Codes) -> float:
         """Share of the entries that can be made which occur in `codes`, over all levels."""
-        live = [greys.live for greys in self.levels]
-        used = [torch.isin(entries, code) for entries, code in zip(live, codes, strict=True)]
+        used = [torch.isin(order, code) for order, code in zip(self.orders, codes, strict=True)]
         return float(torch.cat(used).double().mean())
 
     def log_probs(self, codes: Codes) -> Tensor:
@@ -211,11 +210,6 @@ class Greys(nn.Module):
         self.grey.copy_(grey)
         self.edges.fill_(torch.inf)[: live - 1] = (width.cumsum(0) - 1)[:-1]
         self.entries.fill_(order[-1])[:live] = order
-
-    @property
-    def live(self) -> Tensor:
-        """The entries that can be made, LongTensor (live,)."""
-        return self.entries[: int(self.edges.isfinite().sum()) + 1]
 
     def forward(self, code: Tensor) -> Tensor:
         return F.embedding(code, self.grey[:, None])[..., 0]

@@ -89,16 +89,22 @@ class AdversarialTask:
     def state(self) -> dict[str, Tensor]:
         networks = {"generator": self.generator.state(), "discriminator": self.discriminator.state()}
         tensors = {f"{name}/{key}": value for name, state in networks.items() for key, value in state.items()}
-        return tensors | {f"greys/{name}": value for name, value in self.prior.greys.state_dict().items()}
+        return tensors | {f"statistics/{name}": value for name, value in self._statistics().items()}
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        groups: dict[str, dict[str, Tensor]] = {"generator": {}, "discriminator": {}, "greys": {}}
+        groups: dict[str, dict[str, Tensor]] = {"generator": {}, "discriminator": {}, "statistics": {}}
         for name, value in tensors.items():
             group, _, rest = name.partition("/")
             groups[group][rest] = value
         self.generator.load_state(groups["generator"])
         self.discriminator.load_state(groups["discriminator"])
-        self.prior.greys.load_state_dict(groups["greys"])
+        for name, value in self._statistics().items():
+            value.copy_(groups["statistics"][name])
+
+    def _statistics(self) -> dict[str, Tensor]:
+        """What the prior keeps of the train split beside its networks."""
+        networks = ("generator.", "discriminator.")
+        return {name: value for name, value in self.prior.state_dict().items() if not name.startswith(networks)}
 
     def weights(self) -> dict[str, Tensor]:
         """All of the prior's, its generator averaged if that is asked for."""
