@@ -88,15 +88,12 @@ class PixelCNN(Prior):
         self.head = nn.Sequential(
             nn.ReLU(), nn.Conv2d(config.head, config.head, 1), nn.ReLU(), nn.Conv2d(config.head, entries, 1)
         )
-        for convolution in self.modules():
-            if isinstance(convolution, nn.Conv2d):  # signals keep their size, which PyTorch's default lets shrink
-                nn.init.kaiming_normal_(convolution.weight, nonlinearity="linear")
         nn.init.zeros_(self.head[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.head[-1].bias)  # type: ignore[arg-type]
 
     @torch.no_grad()
-    def learn_statistics(self, batches: Iterable[Codes]) -> None:
-        self.frequencies.learn_statistics(batches)
+    def start(self, batches: Iterable[Codes], orders: Sequence[Tensor]) -> None:
+        self.frequencies.start(batches, orders)
 
     def log_probs(self, codes: Codes) -> Tensor:
         self.check(codes)
