@@ -1,11 +1,14 @@
 """Measures of generation, held to what they must say of copies, of unseen images and of images that are all alike."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from brainvq.errors import InputError
+from brainvq.metrics.definitions import GENERATION
 from brainvq.metrics.distortion import ssim, ssim_shifted
 from brainvq.metrics.generation import (
     described_ssim,
@@ -209,3 +212,11 @@ def test_progress_counts_pairs(images: NDArray[np.uint8]) -> None:
     nearest(images[:3], images, advance=done.append)
     mean_pairwise_ssim(images[:4], advance=done.append)
     assert sum(done) == 32 + 24 + 6
+
+
+def test_the_page_of_measures_has_the_definitions_word_for_word() -> None:
+    page = Path(__file__).parents[1] / "docs" / "measures.md"
+    section = page.read_text().split("## Generation\n", 1)[1].split("\n## ", 1)[0]
+    told = [line.strip("|").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    expected = [[f"`{name}`", m.label, m.unit, m.better, m.definition] for name, m in GENERATION.items()]
+    assert [[cell.strip() for cell in row] for row in told] == expected
