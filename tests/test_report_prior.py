@@ -78,6 +78,7 @@ def evaluation(*, likelihood: bool = True) -> dict[str, Any]:
         "histogram_per_code": interval(2.6789),
         "saved": interval(0.2028),
         "nominal_per_code": 3,
+        "nominal_per_pixel": 0.0469,
         "per_subject": {f"s{i}": 2 + i / 10 for i in range(5)},
     }
     near = ("nearest_train", "nearest_train_as_many", "nearest_validate")
@@ -178,7 +179,7 @@ def test_every_picture_has_words(page: Page) -> None:
 
 
 def test_numbers_are_those_of_the_evaluation(page: Page) -> None:
-    for number in ("2.136", "[2.126, 2.146]", "2.679", "20.3 %", "[19.3, 21.3]", "0.0334"):  # bits
+    for number in ("2.136", "[2.126, 2.146]", "2.679", "20.3 %", "[19.3, 21.3]", "0.0334", "0.0469"):  # bits
         assert number in page.text, number
     for number in ("0.7101", "[0.7001, 0.7201]", "0.6101", "0.7201", "0.6201", "0.7301", "0.6301"):  # nearest
         assert number in page.text, number
@@ -232,7 +233,10 @@ def test_a_histogram_is_not_said_to_be_trained(tmp_path: Path) -> None:
     folder = begin(tmp_path / "run", preset("histogram"))  # type: ignore[arg-type]
     text = Page(write_report(folder)).text
     assert "the codes of the training split were counted once" in text
+    assert "Nothing was trained by steps" in text
     assert "Adam" not in text
+    log(folder, 10)
+    assert not Page(write_report(folder)).all("svg"), "one step is no curve"
 
 
 def test_figures_lie_beside_it(run: Path, page: Page) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,7 +26,11 @@ def draw_prior(record: PriorRecord) -> dict[str, Drawing]:
     result = record.headline
     bits = None if result is None else result.bits
     adversarial = any("generator" in line for line in record.train)
-    found = [] if adversarial else [_bits_curve(_of(record.train, "loss"), _of(record.validate, "bits_per_code"), bits)]
+    found = (
+        []
+        if adversarial or record.counted
+        else [_bits_curve(_of(record.train, "loss"), _of(record.validate, "bits_per_code"), bits)]
+    )
     found.append(_losses(_of(record.train, "generator"), _of(record.train, "discriminator")))
     found.append(_probabilities(_of(record.train, "real"), _of(record.train, "fake")))
     found.append(_live_share(_of(record.validate, "live_share")))
@@ -111,7 +116,7 @@ def _nearest(result: PriorEvaluation) -> Drawing:
         figure, axes = panel("SSIM to the nearest training image", "samples, from lowest to highest")
         axes.scatter(np.arange(1, len(ranked) + 1), ranked, s=18, color=FIRST, linewidth=0)
         if floor is not None:
-            _level(axes, floor.mean, "real images")
+            _level(axes, floor.mean, "real images", side="left")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.margins(y=0.12)
@@ -127,7 +132,7 @@ def _subjects(split: str, bits: Bits) -> Drawing:
     with style("bits_subjects"):
         figure, axes = panel("Bits a code by subject", "subjects, from fewest bits to most")
         axes.scatter(np.arange(1, len(ranked) + 1), ranked, s=18, color=FIRST, linewidth=0)
-        _level(axes, bits.histogram_per_code.mean, "histogram, all subjects")
+        _level(axes, bits.histogram_per_code.mean, "histogram, all subjects", side="left")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.margins(y=0.12)
@@ -135,17 +140,17 @@ def _subjects(split: str, bits: Bits) -> Drawing:
         return finish("bits_subjects", f"{alt} to {max(ranked, default=0):.3f}.", figure)
 
 
-def _level(axes: Axes, value: float, label: str) -> None:
-    """A dashed line, its label just above it at the right."""
+def _level(axes: Axes, value: float, label: str, side: Literal["left", "right"] = "right") -> None:
+    """A dashed line, its label just above it at one side."""
     axes.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
     axes.annotate(
         label,
-        (0.99, value),
+        (0.99 if side == "right" else 0.01, value),
         (0, 3),
         xycoords=axes.get_yaxis_transform(),
         textcoords="offset points",
         color=MUTED,
-        ha="right",
+        ha=side,
         va="bottom",
     )
 

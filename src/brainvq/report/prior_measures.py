@@ -80,7 +80,6 @@ def _bits(result: PriorEvaluation) -> list[Row]:
     bits = result.bits
     if bits is None:
         return []
-    pixels = bits.nominal_per_code * bits.per_pixel.mean / bits.per_code.mean if bits.per_code.mean else None
     return [
         Row(
             GENERATION["bits_per_code"].label,
@@ -101,7 +100,7 @@ def _bits(result: PriorEvaluation) -> list[Row]:
             GENERATION["bits_per_pixel"].label,
             interval(bits.per_pixel, 4),
             "codes of fixed length",
-            None if pixels is None else Html(f"{pixels:.4f}"),
+            Html(f"{bits.nominal_per_pixel:.4f}"),
             "The same bits over the pixels of an image. What the tokenizer loses is not in it.",
         ),
     ]
@@ -115,8 +114,8 @@ def _similarities(result: PriorEvaluation) -> list[Row]:
             interval(found.nearest_train),
             "real images",
             interval(found.real_nearest_train),
-            f"Of all {data.train_images:,} training images. Well above real images: copies. Well below: the samples "
-            "resemble nothing in train. It cannot find copies of parts.",
+            f"Of all {data.train_images:,} training images. Well above real images: look for copies. Well below: the "
+            "samples resemble nothing in train. It cannot find copies of parts.",
         ),
         Row(
             GENERATION["nearest_train_as_many"].label,

@@ -47,8 +47,8 @@ def model(record: PriorRecord, prior: dict[str, Any]) -> str:
 
 
 def training(record: PriorRecord, experiment: PriorExperiment, values: dict[str, Any]) -> str:
-    if values["prior"]["kind"] == "priors.histogram":
-        return f"Nothing is trained by steps: the codes of the training split were counted once. {machine(record)}"
+    if record.counted:
+        return "Nothing was trained by steps: the codes of the training split were counted once."
     train, task = experiment.train, values["task"]
     sentences = [loss(task), optimiser(task.get("optimiser", {}), train.learning_rate), took(record, train)]
     sentences.append(precision(train.precision, "the loss"))

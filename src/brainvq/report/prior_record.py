@@ -29,6 +29,11 @@ class PriorRecord(Run):
     def headline(self) -> PriorEvaluation | None:
         return next(iter(self.evaluations.values()), None)
 
+    @property
+    def counted(self) -> bool:
+        """Whether the prior is a table of counts, to which steps of training do nothing."""
+        return self.experiment is not None and self.experiment.prior.kind == "priors.histogram"
+
     def command(self, verb: str) -> str:
         run, preset = shlex.quote(self.folder), shlex.quote(self.facts.preset)
         if verb == "resume":

@@ -102,9 +102,11 @@ def _pair(i: int, sample: Pictures, nearest: Pictures, examples: PriorExamples) 
 
 def training(record: PriorRecord, drawings: Mapping[str, Drawing]) -> Html:
     panels = [figure(drawings[name]) for name in (*CURVES, "bits_subjects") if name in drawings]
-    if not panels:
+    if not panels and not record.counted:
         return missing("The log holds no training steps yet.", record.command("resume"))
-    if "losses_curve" in drawings:
+    if record.counted:
+        told = "Nothing was trained by steps: the codes of the train split were counted once."
+    elif "losses_curve" in drawings:
         told = (
             "Both losses are cross entropies in nats. They tell whether one network has outplayed the other (a mean "
             "probability near 0 or 1), not how good the samples are."

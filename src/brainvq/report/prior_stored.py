@@ -31,7 +31,7 @@ class Bits(BaseModel):
     per_pixel: Interval
     histogram_per_code: Interval
     saved: Interval
-    nominal_per_code: float
+    nominal_per_pixel: float
     per_subject: dict[str, float]
 
 
