@@ -298,7 +298,7 @@ def test_help_is_there_for_every_command_without_loading_torch():
     code += "assert 'torch' not in sys.modules, 'torch was loaded'"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for name in ("demo", "check", "cohort", "presets", "describe", "train", "evaluate", "reconstruct", "encode", "sample"):
+    for name in ("demo", "check", "cohort", "presets", "describe", "train", "evaluate", "reconstruct", "sample"):
         assert name in done.stdout
 
 

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from brainvq.config import did_you_mean
 from brainvq.errors import InputError
 from brainvq.networks import keras_conv, resnet
+from brainvq.priors import dcgan as dcgan_prior
 from brainvq.priors import histogram as histogram_prior
 from brainvq.priors import pixelcnn as pixelcnn_prior
 from brainvq.quantizers import vq
 from brainvq.tokenizers import vqvae
+from brainvq.training import adversarial
 from brainvq.training import prior as prior_task
 from brainvq.training import tokenizer as tokenizer_task
 from brainvq.training.experiment import Experiment, TokenizerExperiment
@@ -175,12 +177,29 @@ def pixelcnn() -> PriorExperiment:
     )
 
 
+def dcgan() -> PriorExperiment:
+    """Reference system B's generator of code indices, as described: a DCGAN over their image, 40 epochs.
+
+    Indices are ordered by brightness first; `--set prior.greys=raw_indices` takes them as described. At 64 x 64 codes
+    the layers are those described, at 32 x 32 there is one stage less. A GAN says nothing of likelihood, and its losses
+    do not tell when to stop: the weights of the last step.
+
+        brainvq train dcgan --tokenizer runs/resnet_f4_narrow --data oasis --out runs/dcgan
+    """
+    return PriorExperiment(
+        preset="dcgan",
+        prior=dcgan_prior.Config(),
+        task=adversarial.Config(),
+        train=TrainConfig(epochs=40.0, batch_size=32, learning_rate=2e-4, keep="last"),
+    )
+
+
 PRESETS: dict[str, Callable[[], Experiment]] = {
     function.__name__: function
     for function in (
         *(keras_f8, keras_f8_ema),
         *(resnet_f4, resnet_f4_ema, resnet_f4_narrow, resnet_f4_narrow_ema),
-        *(histogram, pixelcnn),
+        *(histogram, pixelcnn, dcgan),
         demo,
     )
 }
