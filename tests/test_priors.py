@@ -138,6 +138,14 @@ def test_a_sample_is_a_function_of_its_generator(prior: Prior) -> None:
     a_sample_is_a_function_of_its_generator(prior)
 
 
+def test_the_order_of_entries_is_kept(kind: str) -> None:
+    prior = build(kind, 5, SIDE, SIDE)
+    order = torch.tensor([3, 0, 4])
+    prior = type(prior)(prior.config, prior.spec, prior.size)  # type: ignore[call-arg, arg-type]
+    prior.start([tuple(order[level % 3] for level in random_codes(prior, 4))], [order])
+    assert torch.equal(prior.orders[0], order)
+
+
 def test_samples_are_codes_of_the_tokenizer(prior: Prior) -> None:
     samples = prior.sample(generators(0, 1))
     prior.check(samples)

@@ -92,8 +92,8 @@ class PixelCNN(Prior):
         nn.init.zeros_(self.head[-1].bias)  # type: ignore[arg-type]
 
     @torch.no_grad()
-    def start(self, batches: Iterable[Codes], orders: Sequence[Tensor]) -> None:
-        self.frequencies.start(batches, orders)
+    def learn_statistics(self, batches: Iterable[Codes]) -> None:
+        self.frequencies.learn_statistics(batches)
 
     def log_probs(self, codes: Codes) -> Tensor:
         self.check(codes)
