@@ -25,12 +25,9 @@ def draw_prior(record: PriorRecord) -> dict[str, Drawing]:
     """All diagrams that the run has numbers for, by name."""
     result = record.headline
     bits = None if result is None else result.bits
-    adversarial = any("generator" in line for line in record.train)
-    found = (
-        []
-        if adversarial or record.counted
-        else [_bits_curve(_of(record.train, "loss"), _of(record.validate, "bits_per_code"), bits)]
-    )
+    found = []
+    if not record.counted and not any("generator" in line for line in record.train):
+        found.append(_bits_curve(_of(record.train, "loss"), _of(record.validate, "bits_per_code"), bits))
     found.append(_losses(_of(record.train, "generator"), _of(record.train, "discriminator")))
     found.append(_probabilities(_of(record.train, "real"), _of(record.train, "fake")))
     found.append(_live_share(_of(record.validate, "live_share")))
