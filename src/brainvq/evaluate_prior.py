@@ -78,7 +78,8 @@ def evaluate_prior(
     started = time.perf_counter()
     _check(generator, train_images, held_out_images, n)
     real = generation.spread_over_subjects(held_out.subjects, min(n, len(held_out)), seed=seed)
-    advance = _counter(progress, _work(generator.prior, train, held_out, n, len(real)))
+    total = _work(generator.prior, train, held_out, n, len(real))
+    advance = _counter(progress, total)
     size = held_out_images.images.shape[1:]
     bits = _bits(generator.prior, train, held_out, math.prod(size), advance) if generator.prior.has_likelihood else None
     codes, images, seconds = _sample(generator, n, seed, advance)
@@ -93,18 +94,7 @@ def evaluate_prior(
         "kind": "prior",
         "split": split,
         "model": dict(model),
-        "tokenizer": {
-            "preset": generator.pipeline.config.get("preset"),
-            "weights_sha256": generator.pipeline.weights_sha256,
-        },
-        "data": {
-            "images": len(held_out),
-            "subjects": len(set(held_out.subjects)),
-            "fingerprint": held_out.fingerprint,
-            "train_images": len(train),
-            "train_subjects": len(set(train.subjects)),
-            "size": list(size),
-        },
+        **_facts(generator, train, held_out, size),
         "bits": bits,
         "samples": {"n": n, "seed": seed, "seconds_each": seconds},
         "real": {"n": len(real), "subjects": len(set(own))},
@@ -132,6 +122,7 @@ def evaluate_prior(
         "wall_time_s": round(time.perf_counter() - started, 2),
         "threads": torch.get_num_threads(),
     }
+    advance(total)
     nearest = pools.train[found["nearest_train"].index[:n]]
     return Evaluated(result, codes, images, real_codes, real_images, nearest)
 
@@ -178,6 +169,24 @@ def _check(generator: Generator, train: Cache, held_out: Cache, n: int) -> None:
             f"train images are {train.images.shape[1:]} and held-out ones {held_out.images.shape[1:]}; "
             "they are compared pixel by pixel. Give images of one size."
         )
+
+
+def _facts(generator: Generator, train: EncodedSplit, held_out: EncodedSplit, size: tuple[int, ...]) -> dict[str, Any]:
+    """By which tokenizer and on which images."""
+    return {
+        "tokenizer": {
+            "preset": generator.pipeline.config.get("preset"),
+            "weights_sha256": generator.pipeline.weights_sha256,
+        },
+        "data": {
+            "images": len(held_out),
+            "subjects": len(set(held_out.subjects)),
+            "fingerprint": held_out.fingerprint,
+            "train_images": len(train),
+            "train_subjects": len(set(train.subjects)),
+            "size": list(size),
+        },
+    }
 
 
 def _work(prior: Prior, train: EncodedSplit, held_out: EncodedSplit, n: int, real: int) -> int:

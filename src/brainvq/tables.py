@@ -37,8 +37,9 @@ def prior_table(result: Mapping[str, Any]) -> Table:
     caption = (
         f"[...]: 95 % interval by bootstrap, of bits and real images over subjects.\n"
         f"real: {result['real']['n']:,} images of {split} that went through the tokenizer.\n"
-        "Similarity and diversity are good near the real value, not high or low;\n"
-        "the described best batch is a maximum and grows with the number of batches."
+        f"Similarity and diversity are good near the real value, not high or low; as many\n"
+        f"subjects: of train, as {split} has. described SSIM: of batches of 16 train\n"
+        "images; the best is a maximum, and grows with the number of batches."
     )
     return _table(title, caption, ("measure", "prior", "real"), generation_rows(result))
 
@@ -54,7 +55,7 @@ def generation_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ]
     for name, label in (
         ("nearest_train", "SSIM to the nearest of train"),
-        ("nearest_train_as_many", f"  of as many subjects as {split}"),
+        ("nearest_train_as_many", "  among as many subjects"),
         ("nearest_validate", f"SSIM to the nearest of {split}"),
     ):
         lines.append((label, _range(measures[name]), _range(measures.get(f"real_{name}"))))
@@ -63,7 +64,7 @@ def generation_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     lines.append(("live entries that occur, %", f"{100 * live['samples']:.1f}", f"{100 * live['real']:.1f}"))
     described, real = measures["described_ssim"], measures["real_described_ssim"]
     for name in ("best", "mean"):
-        label = f"described: SSIM, {name} of {described['batches']:,} batches"
+        label = f"described SSIM, {name} of {described['batches']:,}"
         lines.append((label, _decimal(described[f"{name}_batch"]), _decimal(real[f"{name}_batch"])))
     lines.append(("seconds a sample", f"{result['samples']['seconds_each']:.2g}", ""))
     return lines
