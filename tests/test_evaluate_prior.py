@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from brainvq.errors import InputError
 from brainvq.evaluate_prior import Evaluated, evaluate_prior
 from brainvq.metrics.definitions import GENERATION
 from brainvq.metrics.distortion import ssim
+from brainvq.metrics.generation import described_ssim, live_share, mean_pairwise_ssim, nearest, spread_over_subjects
 from brainvq.models import Model, PriorModel
 from brainvq.pipeline import Generator
 from brainvq.priors import histogram
@@ -189,6 +191,22 @@ def test_real_images_went_through_the_tokenizer(data: Data, histograms: Evaluate
     assert {code.numpy().tobytes() for code in histograms.real_codes[0]} <= known
 
 
+def test_the_real_column_is_measured_of_the_real_images(data: Data, histograms: Evaluated) -> None:
+    train, held_out = (np.asarray(data.images[name].images) for name in ("train", "validate"))
+    subjects = data.codes["validate"].subjects
+    picked = spread_over_subjects(subjects, N)
+    own, real, measures = [subjects[i] for i in picked], histograms.real_images, histograms.result["measures"]
+    assert torch.equal(histograms.real_codes[0], data.codes["validate"].batch(picked)[0])
+    assert measures["real_described_ssim"] == asdict(described_ssim(real, train))
+    assert measures["described_ssim"] == asdict(described_ssim(histograms.images, train))
+    assert measures["real_nearest_train"]["mean"] == pytest.approx(nearest(real, train).ssim.mean())
+    others = nearest(real, held_out, own=own, subjects=subjects)
+    assert measures["real_nearest_validate"]["mean"] == pytest.approx(others.ssim.mean())
+    assert measures["diversity"]["real"] == pytest.approx(mean_pairwise_ssim(real, subjects=own))
+    assert measures["diversity"]["samples"] == pytest.approx(mean_pairwise_ssim(histograms.images))
+    assert measures["live_entries"]["real"] == live_share(histograms.real_codes, data.codes["train"].orders)
+
+
 def test_similarities_are_those_of_the_named_neighbours(data: Data, copies: Evaluated) -> None:
     result = copies.result
     for split, name in (("train", "nearest_train"), ("validate", "nearest_validate")):
@@ -240,7 +258,9 @@ def test_one_sample_has_no_interval_and_no_pair(data: Data) -> None:
 
 
 def test_more_samples_than_real_images(data: Data) -> None:
-    found = data.evaluate(Memoriser, n=20).result
+    evaluated = data.evaluate(Memoriser, n=20)
+    found = evaluated.result
+    assert torch.equal(evaluated.codes[0], data.generator(Memoriser).codes(20)[0]), "in two batches or in one"
     assert found["real"]["n"] == HELD_OUT * SLICES
     assert len(found["per_sample"]) == 20
 
