@@ -15,9 +15,9 @@ from rich.console import Console
 
 from brainvq.codes import Codes, CodeSpec
 from brainvq.data.loader import Cache, open_cache
-from brainvq.data.sources import open_splits
+from brainvq.data.sources import open_source, open_splits
 from brainvq.errors import InputError
-from brainvq.evaluate_prior import Evaluated, evaluate_prior
+from brainvq.evaluate_prior import Evaluated, _EightBit, evaluate_prior
 from brainvq.metrics.definitions import GENERATION
 from brainvq.metrics.distortion import ssim
 from brainvq.metrics.generation import described_ssim, live_share, mean_pairwise_ssim, nearest, spread_over_subjects
@@ -293,6 +293,16 @@ def test_one_held_out_subject_leaves_no_other_to_compare_with(data: Data) -> Non
     assert found["measures"]["nearest_validate"]["low"] is not None
     assert found["bits"]["per_code"]["low"] is None
     console(prior_table(found))
+
+
+def test_images_of_16_bits_are_compared_in_8(tmp_path: Path, cache: Path) -> None:
+    images, folder = heads(3, SIZE), tmp_path / "scans"
+    folder.mkdir()
+    for n, image in enumerate(images):
+        Image.fromarray(image.astype(np.uint16) * 257).save(folder / f"case_00{n}_slice_0.png")
+    found = open_cache(open_source(folder, split=None), multiple=(2, 2))
+    assert found.images.dtype == np.uint16
+    assert np.array_equal(_EightBit(found)[np.array([2, 0])], images[[2, 0]])
 
 
 def test_what_cannot_be_measured_is_an_error(data: Data) -> None:
