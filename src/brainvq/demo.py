@@ -57,7 +57,7 @@ def run_demo(out: Path, *, steps: int | None = None, force: bool = False) -> Dem
         write_report(run)
     with screen.bar("sampling") as progress:
         sample_files(prior, SAMPLES, samples, progress=progress)
-    return Demo(*results, out)
+    return Demo(results[0], results[1], out)
 
 
 def _refuse_other_folder(out: Path, run: Path, *, force: bool) -> None:

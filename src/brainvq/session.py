@@ -13,7 +13,7 @@ from brainvq.config import from_json
 from brainvq.data import scan as scans
 from brainvq.data.layouts import LABEL_FILE, LABEL_FOLDER
 from brainvq.data.loader import open_cache
-from brainvq.data.sources import Source, Split, open_splits
+from brainvq.data.sources import Source, open_splits
 from brainvq.errors import InputError
 from brainvq.evaluate import evaluate, mean_image
 from brainvq.evaluate_prior import evaluate_prior
@@ -62,10 +62,8 @@ def evaluate_run(
     """
     keep_freed_memory()
     if runs.read_config(folder).get("kind") == "prior":
-        result = _evaluate_prior(folder, data, split, tokenizer, progress)
-    else:
-        result = _evaluate_tokenizer(folder, data, split, progress)
-    return result
+        return _evaluate_prior(folder, data, split, tokenizer, progress)
+    return _evaluate_tokenizer(folder, data, split, progress)
 
 
 def _evaluate_tokenizer(folder: Path, data: str, split: str, progress: Progress | None) -> dict[str, Any]:
@@ -119,8 +117,8 @@ def _evaluate_prior(
     return found.result
 
 
-def _splits(data: str, split: str, experiment: Experiment) -> dict[Split, Source]:
-    splits = open_splits(data, subject_pattern=experiment.data.subject_pattern)
+def _splits(data: str, split: str, experiment: Experiment) -> dict[str, Source]:
+    splits: dict[str, Source] = {**open_splits(data, subject_pattern=experiment.data.subject_pattern)}
     if split not in splits:
         raise InputError(f"{data} has no {split} split. It has: {', '.join(splits)}.")
     return splits

@@ -134,9 +134,7 @@ def _window_matrix(length: int, device: torch.device) -> Tensor:
 def _similarity(x: Tensor, y: Tensor, L: float) -> tuple[Tensor, Tensor]:
     """Maps (B, 1, H - 10, W - 10): SSIM (eq. 13), and its contrast-structure factor alone."""
     rows, columns = (_window_matrix(length, x.device) for length in x.shape[2:])
-    mean_x, mean_y, power, product = (
-        _windowed(v, rows, columns) for v in (x, y, x * x + y * y, x * y)
-    )
+    mean_x, mean_y, power, product = (_windowed(v, rows, columns) for v in (x, y, x * x + y * y, x * y))
     c1, c2 = (K1 * L) ** 2, (K2 * L) ** 2
     means, square_means = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
     structure = (2 * (product - means) + c2) / (power - square_means + c2)
