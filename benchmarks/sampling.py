@@ -24,6 +24,7 @@ from brainvq.codes import CodeSpec
 from brainvq.config import to_json
 from brainvq.priors.pixelcnn import Config, PixelCNN
 from brainvq.run import hardware, write_json
+from brainvq.training.devices import keep_freed_memory
 
 SPEC, SIZE = CodeSpec((128,), ((8, 8),)), (256, 256)
 POSITIONS = 32
@@ -45,6 +46,7 @@ def naive(prior: PixelCNN, generators: Sequence[torch.Generator], positions: Seq
 
 def measure(rounds: int = 3) -> dict[str, Any]:
     """Both samplers, turn by turn."""
+    keep_freed_memory()
     torch.manual_seed(0)
     prior = Config().build(SPEC, SIZE).eval()
     torch.nn.init.normal_(prior.head[-1].weight, std=0.1)  # type: ignore[arg-type]

@@ -156,7 +156,20 @@ def sampling(results: Path) -> str:
     path = results / "benchmark_sampling.json"
     if not path.exists():
         return ""
-    return ""
+    found = _read(path)
+    height, width = found["grid"]
+    lines = [
+        f"| a {height} x {width} grid by `pixelcnn` | whole network for each code, s | brainvq, s | times faster |",
+        "|---|---|---|---|",
+    ]
+    for row in found["batches"]:
+        seconds = row["seconds"]
+        lines.append(
+            f"| batch {row['batch']} | {seconds['naive']:.1f} | {seconds['brainvq']:.2f} | {row['times_faster']:.0f} |"
+        )
+    hardware = found["hardware"]
+    lines.append(f"\nOne run, {hardware['threads']} threads of an {hardware['cpu']}.")
+    return "\n".join(lines) + "\n"
 
 
 def _found(results: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:
