@@ -1,9 +1,10 @@
-"""Every number of the README's tables is that of a committed JSON."""
+"""Every number of the pages' tables is that of a committed JSON."""
 
 import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,12 @@ from benchmarks import tables
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_tables_are_those_of_the_results(tmp_path):
-    copy = tmp_path / "README.md"
-    shutil.copy(ROOT / "README.md", copy)
+@pytest.mark.parametrize("page", ["README.md", "docs/system-b.md"])
+def test_the_tables_are_those_of_the_results(page, tmp_path):
+    copy = tmp_path / "page.md"
+    shutil.copy(ROOT / page, copy)
     tables.write(copy, ROOT / "results")
-    assert copy.read_text() == (ROOT / "README.md").read_text()
+    assert copy.read_text() == (ROOT / page).read_text()
 
 
 def test_a_changed_number_is_put_right(tmp_path):
@@ -29,16 +31,36 @@ def test_a_changed_number_is_put_right(tmp_path):
     assert numbers[0] in copy.read_text()
 
 
-@pytest.mark.parametrize("name", ["keras_f8", "keras_f8_ema"])
+@pytest.mark.parametrize("name", ["keras_f8", "keras_f8_ema", "resnet_f4_narrow", "resnet_f4_narrow_ema"])
 def test_results_say_what_they_depend_on(name):
+    run, evaluation = stored(name)
+    assert evaluation["data"]["fingerprint"] == run["data"]["splits"]["validate"]["fingerprint"]
+    assert len(evaluation["per_subject"]) == evaluation["data"]["subjects"] == 35
+
+
+@pytest.mark.parametrize("name", ["histogram", "pixelcnn", "dcgan", "dcgan_described"])
+def test_results_of_priors_say_what_they_depend_on(name):
+    run, evaluation = stored(name)
+    data = {split: facts["fingerprint"] for split, facts in run["data"]["splits"].items()}
+    assert evaluation["data"]["fingerprint"] == data["validate"]
+    assert evaluation["tokenizer"]["weights_sha256"] == run["tokenizer"]["weights_sha256"]
+    tokenizer, _ = stored(run["tokenizer"]["preset"])
+    assert tokenizer["weights_sha256"] == run["tokenizer"]["weights_sha256"]
+    assert data["train"] == tokenizer["data"]["splits"]["train"]["fingerprint"], "no prior saw other subjects"
+    if evaluation["bits"]:
+        assert len(evaluation["bits"]["per_subject"]) == evaluation["data"]["subjects"] == 35
+    assert len(evaluation["per_sample"]) == evaluation["samples"]["n"] == 64
+
+
+def stored(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The run and the evaluation of a result."""
     path = ROOT / "results" / f"{name}.json"
     if not path.exists():
         pytest.skip("no results yet")
     result = json.loads(path.read_text())
     run, evaluation = result["run"], result["evaluation"]
     assert evaluation["model"]["weights_sha256"] == run["weights_sha256"]
-    assert evaluation["data"]["fingerprint"] == run["data"]["splits"]["validate"]["fingerprint"]
-    assert len(evaluation["per_subject"]) == evaluation["data"]["subjects"] == 35
     assert run["hardware"]["cpu"]
     assert run["wall_time_s"] > 0
     assert run["command"].startswith("brainvq train")
+    return run, evaluation
