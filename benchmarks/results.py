@@ -96,7 +96,7 @@ def _train(training: Training) -> Path:
     words += [f"--tokenizer {training.tokenizer}"] if training.tokenizer else []
     with screen.training(training.run) as watch:
         return train_run(
-            override(preset(training.preset), training.settings),
+            override(preset(training.preset), list(training.settings)),
             OASIS,
             run,
             tokenizer=RUNS / training.tokenizer if training.tokenizer else None,

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from brainvq.data.loader import Cache, open_cache, order
 from brainvq.data.sources import open_splits
-from brainvq.presets import preset
+from brainvq.presets import keras_f8
 from brainvq.run import hardware, write_json
 from brainvq.training.devices import accelerator, keep_freed_memory, resolve
 from brainvq.training.tokenizer import TokenizerTask
@@ -75,7 +75,7 @@ def plain_step(cache: Cache, batch: int) -> Callable[[int], object]:
 
 
 def our_step(cache: Cache, batch: int) -> Callable[[int], object]:
-    experiment = preset("keras_f8")
+    experiment = keras_f8()
     task = TokenizerTask(
         experiment.task,
         experiment.tokenizer.build(),

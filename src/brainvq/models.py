@@ -118,9 +118,12 @@ def refuse_other_tokenizer(found: Model, weights_sha256: str, spec: CodeSpec, pr
 
 def _config_with_weights(folder: Path, kind: str) -> dict[str, Any]:
     config = read_config(folder)
-    if config.get("kind") != kind:
+    found = config.get("kind")
+    if found not in ("tokenizer", "prior"):
+        raise InputError(f"{folder / 'config.json'} is damaged: it is of the kind {found!r}.")
+    if found != kind:
         raise InputError(
-            f"{folder} is a {config.get('kind')}, and a {kind} is needed here. "
+            f"{folder} is a {found}, and a {kind} is needed here. "
             + ("Train one on it: brainvq train pixelcnn --tokenizer ..." if kind == "prior" else "Give its tokenizer.")
         )
     if not (folder / "model.safetensors").exists():

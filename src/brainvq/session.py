@@ -118,7 +118,8 @@ def _evaluate_prior(
 
 
 def _splits(data: str, split: str, experiment: Experiment) -> dict[str, Source]:
-    splits: dict[str, Source] = {**open_splits(data, subject_pattern=experiment.data.subject_pattern)}
+    found = open_splits(data, subject_pattern=experiment.data.subject_pattern)
+    splits: dict[str, Source] = dict(found.items())
     if split not in splits:
         raise InputError(f"{data} has no {split} split. It has: {', '.join(splits)}.")
     return splits
