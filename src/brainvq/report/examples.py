@@ -1,16 +1,11 @@
 """Pictures that a report shows: one slice of the best, the typical and the worst subject of an evaluation.
 
-They are kept in the run, in evaluation/examples/SPLIT, as 8-bit PNG and JSON. They are made from the user's images: a
-run that was evaluated holds these few slices, and subjects are named as their files name them.
+Subjects are named as their files name them.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,15 +13,14 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from einops import reduce
-from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from torch import Tensor
 
 from brainvq.codes import Codes, CodeSpec
 from brainvq.data.loader import Cache
-from brainvq.data.scan import Scan, read, write
 from brainvq.errors import InputError
 from brainvq.metrics.distortion import ssim, to_uint8
+from brainvq.report.kept import FILE, Kept, Pixels, is_grid, keep, load_about, load_picture
 
 Role = Literal["typical", "best", "worst"]
 
@@ -51,14 +45,10 @@ class Stated(BaseModel):
     codes: list[list[list[int]]]
 
 
-class Stored(BaseModel):
-    """examples.json. `grey`: per level and entry, the mean grey level (0..255) of the pixels that it stood for in the
-    subjects shown, null where it was not used."""
+class Stored(Kept):
+    """`grey`: per level and entry, the mean grey level (0..255) of the pixels that it stood for in the subjects shown,
+    null where it was not used."""
 
-    format: Literal[1]
-    split: str
-    fingerprint: str
-    weights_sha256: str | None
     grey: list[list[float | None]]
     examples: list[Stated]
 
@@ -68,8 +58,8 @@ class Example:
     """`original` and `reconstruction` (H, W) uint8."""
 
     about: Stated
-    original: NDArray[np.uint8]
-    reconstruction: NDArray[np.uint8]
+    original: Pixels
+    reconstruction: Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,45 +84,9 @@ def save_examples(folder: Path, pipeline: Reconstructs, cache: Cache, evaluation
         grey=tally.means(),
         examples=[example.about for example in examples],
     )
-    target = folder / "evaluation" / "examples" / about.split
-    with replaced(target) as building:
-        for example in examples:
-            for kind, voxels in (("original", example.original), ("reconstruction", example.reconstruction)):
-                save_picture(voxels, building / f"{example.about.role}_{kind}.png")
-        (building / "examples.json").write_text(json.dumps(about.model_dump()) + "\n")
-    return target
-
-
-@contextmanager
-def replaced(target: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `target` when it is whole.
-
-    Raises:
-        InputError: it cannot be written; what was there before is untouched.
-    """
-    building = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        building.mkdir(parents=True)
-        yield building
-        shutil.rmtree(target, ignore_errors=True)
-        building.rename(target)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror}).") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def save_picture(pixels: NDArray[np.uint8], path: Path) -> None:
-    """(H, W) as an 8-bit PNG."""
-    write(Scan(pixels, None, None, path.name), path)
-
-
-def load_picture(path: Path) -> NDArray[np.uint8]:
-    """Raises InputError unless it is an 8-bit image."""
-    pixels = read(path).voxels
-    if pixels.dtype != np.uint8:
-        raise InputError(f"{path} is not an 8-bit image.")
-    return pixels
+    pictures = {f"{example.about.role}_original": example.original for example in examples}
+    pictures |= {f"{example.about.role}_reconstruction": example.reconstruction for example in examples}
+    return keep(folder, about, pictures)
 
 
 def load_examples(folder: Path) -> Examples:
@@ -141,11 +95,9 @@ def load_examples(folder: Path) -> Examples:
     Raises:
         InputError: missing or damaged; the file is named.
     """
-    path = folder / "examples.json"
-    try:
-        about = Stored.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise InputError(f"{path} cannot be read.") from error
+    about = load_about(Stored, folder)
+    if not about.examples:
+        raise InputError(f"{folder / FILE} holds no examples.")
     return Examples(about, tuple(_load(folder, stated, len(about.grey)) for stated in about.examples))
 
 
@@ -200,8 +152,8 @@ def _example(role: Role, subject: str, pipeline: Reconstructs, cache: Cache, tal
     return Example(about, _grey(x[one]), _grey(x_hat[one]))
 
 
-def _grey(x: Tensor) -> NDArray[np.uint8]:
-    image: NDArray[np.uint8] = to_uint8(x)[0].to(torch.uint8).cpu().numpy()
+def _grey(x: Tensor) -> Pixels:
+    image: Pixels = to_uint8(x)[0].to(torch.uint8).cpu().numpy()
     return image
 
 
@@ -210,9 +162,5 @@ def _load(folder: Path, about: Stated, levels: int) -> Example:
     if original.shape != copy.shape:
         raise InputError(f"{folder}: {about.role} pictures are not of one size.")
     if len(about.codes) != levels or not all(is_grid(grid) for grid in about.codes):
-        raise InputError(f"{folder / 'examples.json'}: codes of {about.role} are not {levels} grids.")
+        raise InputError(f"{folder / FILE}: codes of {about.role} are not {levels} grids.")
     return Example(about, original, copy)
-
-
-def is_grid(rows: Sequence[Sequence[int]]) -> bool:
-    return bool(rows) and bool(rows[0]) and len({len(row) for row in rows}) == 1

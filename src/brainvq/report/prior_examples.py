@@ -1,44 +1,35 @@
 """Pictures that a prior's report shows: the first samples, real images that went through the same tokenizer, and the
 training images nearest to the samples.
 
-They are kept in the run, in evaluation/examples/SPLIT, as 8-bit PNG and JSON. The nearest and the real ones are the
-user's images.
+The nearest and the real ones are the user's images.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 from torch import Tensor
 
 from brainvq.codes import Codes
 from brainvq.errors import InputError
-from brainvq.report.examples import is_grid, load_picture, replaced, save_picture
+from brainvq.report.kept import FILE, Kept, Pixels, is_grid, keep, load_about, load_picture
 from brainvq.report.prior_stored import Neighbour
 
 SHOWN = 12
-Pictures = NDArray[np.uint8]
 Entry = Annotated[int, Field(ge=0, lt=1 << 24)]
 Grids = list[list[list[Entry]]]
 """Of one image: each level as rows of a grid."""
 
 
-class StoredPrior(BaseModel):
-    """examples.json. `orders`: of each level, the entries that occur in train, from dark to bright; `samples`, `real`:
-    codes of each image; `nearest`: of each sample, the training image beside it."""
+class StoredPrior(Kept):
+    """`orders`: of each level, the entries that occur in train, from dark to bright; `samples`, `real`: codes of
+    each image; `nearest`: of each sample, the training image beside it."""
 
-    format: Literal[1]
     kind: Literal["prior"]
-    split: str
-    fingerprint: str
-    weights_sha256: str | None
     seed: int
     orders: list[list[Entry]]
     samples: list[Grids]
@@ -51,9 +42,9 @@ class PriorExamples:
     """Pictures (H, W) uint8, in the order of `about`."""
 
     about: StoredPrior
-    samples: tuple[Pictures, ...]
-    real: tuple[Pictures, ...]
-    nearest: tuple[Pictures, ...]
+    samples: tuple[Pixels, ...]
+    real: tuple[Pixels, ...]
+    nearest: tuple[Pixels, ...]
 
     def ranks(self, level: int) -> list[float | None]:
         """For each entry its place from dark to bright, None where it does not occur in train; the last one stands for
@@ -70,10 +61,10 @@ def save_prior_examples(
     result: Mapping[str, Any],
     *,
     codes: Codes,
-    images: Pictures,
-    nearest: Pictures,
+    images: Pixels,
+    nearest: Pixels,
     real_codes: Codes,
-    real_images: Pictures,
+    real_images: Pixels,
     orders: Sequence[Tensor],
 ) -> Path:
     """Keep what the report draws of the evaluation `result` of a prior in its run `folder`; where it lies.
@@ -99,13 +90,9 @@ def save_prior_examples(
         real=_grids(real_codes),
         nearest=[Neighbour.model_validate(found["nearest_train"]) for found in result["per_sample"][:SHOWN]],
     )
-    target = folder / "evaluation" / "examples" / about.split
-    with replaced(target) as building:
-        for kind, pictures in (("sample", images), ("real", real_images), ("nearest", nearest)):
-            for i, pixels in enumerate(pictures[:SHOWN]):
-                save_picture(pixels, building / f"{kind}_{i:02}.png")
-        (building / "examples.json").write_text(json.dumps(about.model_dump()) + "\n")
-    return target
+    kinds = (("sample", images), ("real", real_images), ("nearest", nearest))
+    shown = {f"{kind}_{i:02}": pixels for kind, pictures in kinds for i, pixels in enumerate(pictures[:SHOWN])}
+    return keep(folder, about, shown)
 
 
 def load_prior_examples(folder: Path) -> PriorExamples:
@@ -114,11 +101,7 @@ def load_prior_examples(folder: Path) -> PriorExamples:
     Raises:
         InputError: missing or damaged; the file is named.
     """
-    path = folder / "examples.json"
-    try:
-        about = StoredPrior.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise InputError(f"{path} cannot be read.") from error
+    path, about = folder / FILE, load_about(StoredPrior, folder)
     levels = len(about.orders)
     if not about.samples or len(about.nearest) != len(about.samples) or not all(about.orders):
         raise InputError(f"{path}: it holds no samples, or not a neighbour for each.")

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from brainvq.report.blocks import figure, missing, picture, scale
 from brainvq.report.ink import Drawing
+from brainvq.report.kept import Pixels
 from brainvq.report.markup import Html, join, tag
 from brainvq.report.pictures import code_colours, code_scale, data_uri
 from brainvq.report.prior_drawings import CURVES
-from brainvq.report.prior_examples import Grids, Pictures, PriorExamples
+from brainvq.report.prior_examples import Grids, PriorExamples
 from brainvq.report.prior_record import PriorRecord
 from brainvq.report.prior_stored import PriorEvaluation
 
@@ -86,7 +87,7 @@ def neighbours(record: PriorRecord, drawings: Mapping[str, Drawing]) -> Html:
     return join(above, tag("div", *pairs, class_="pairs"))
 
 
-def _pair(i: int, sample: Pictures, nearest: Pictures, examples: PriorExamples) -> Html:
+def _pair(i: int, sample: Pixels, nearest: Pixels, examples: PriorExamples) -> Html:
     about = examples.about.nearest[i]
     return tag(
         "div",
