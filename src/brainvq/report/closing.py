@@ -8,7 +8,7 @@ from brainvq.config import paths
 from brainvq.report.blocks import pairs
 from brainvq.report.markup import Html, join, tag
 from brainvq.report.methods import duration
-from brainvq.report.record import Run
+from brainvq.report.record import AnyRun
 from brainvq.report.stored import Split
 
 
@@ -30,7 +30,7 @@ def methods_section(told: Sequence[tuple[str, str]]) -> Html:
     return join(tag("p", hint, class_="prose muted"), tag("div", *blocks, class_="copy", tabindex="0"))
 
 
-def provenance(run: Run, more: Iterable[tuple[str, object]] = ()) -> Html:
+def provenance(run: AnyRun, more: Iterable[tuple[str, object]] = ()) -> Html:
     """Where the run comes from; `more` stands before the weights."""
     facts, hardware = run.facts, run.facts.hardware
     memory = f", {hardware.memory_gib:g} GiB" if hardware.memory_gib else ""

@@ -12,7 +12,7 @@ from typing import Any
 from brainvq.metrics.definitions import MEASURES
 from brainvq.metrics.statistics import DRAWS
 from brainvq.report.prose import SENTENCES, listed, loss, optimiser, precision, settings
-from brainvq.report.record import Record, Run
+from brainvq.report.record import AnyRun, Record
 from brainvq.report.references import references
 from brainvq.report.stored import Evaluation, Facts
 from brainvq.tables import BASELINES
@@ -71,8 +71,7 @@ def model(facts: Facts, tokenizer: dict[str, Any]) -> str:
 def codes(facts: Facts) -> str:
     size, levels = facts.data.size, []
     bits = 0
-    for entries, stride in zip(facts.spec.entries, facts.spec.strides, strict=True):
-        grid = [math.ceil(n / s) for n, s in zip(size, stride, strict=True)]
+    for entries, grid in zip(facts.spec.entries, facts.spec.grids(size), strict=True):
         length = max(1, math.ceil(math.log2(entries)))
         bits += length * math.prod(grid)
         levels.append(f"a grid of {' x '.join(map(str, grid))} codes out of {entries:,} entries ({length} bits each)")
@@ -91,7 +90,7 @@ def training(record: Record, experiment: TokenizerExperiment, task: dict[str, An
     return " ".join([*sentences, machine(record)])
 
 
-def took(run: Run, train: TrainConfig) -> str:
+def took(run: AnyRun, train: TrainConfig) -> str:
     """Steps, images and passes."""
     facts, steps = run.facts, run.step
     images = facts.images_seen if facts.images_seen is not None else steps * train.batch_size
@@ -101,7 +100,7 @@ def took(run: Run, train: TrainConfig) -> str:
     return f"Training took {done}."
 
 
-def machine(run: Run) -> str:
+def machine(run: AnyRun) -> str:
     facts = run.facts
     machine = f"{facts.hardware.gpu}, " if facts.hardware.gpu else ""
     machine += f"{facts.hardware.cpu}, {facts.hardware.threads} threads"

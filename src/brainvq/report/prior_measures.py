@@ -187,9 +187,8 @@ def interval(found: Interval | None, digits: int = 4, scale: float = 1, unit: st
     if found is None:
         return None
     mean = tag("b", f"{scale * found.mean:.{digits}f}{unit}")
-    if found.low is None or found.high is None:
-        return mean
-    return join(mean, tag("small", f"[{scale * found.low:.{digits}f}, {scale * found.high:.{digits}f}]"))
+    bracket = found.bracket(digits, scale)
+    return mean if bracket is None else join(mean, tag("small", bracket))
 
 
 def seconds(value: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from brainvq.report import prior_measures, prior_sections
 from brainvq.report.closing import methods_section, provenance
-from brainvq.report.document import css, document, footer, notices, tile
+from brainvq.report.document import document, headline, tile
 from brainvq.report.ink import Drawing
 from brainvq.report.markup import Html, join, tag
 from brainvq.report.prior_measures import seconds
@@ -34,31 +34,24 @@ def prior_page(record: PriorRecord, drawings: Mapping[str, Drawing]) -> str:
         ("methods", "Methods", methods_section(prior_methods(record))),
         ("provenance", "Settings and provenance", provenance(record, [("Tokenizer", origin)])),
     ]
-    before = [_headline(record), _notices(record)]
-    after = footer(record, DISCLAIMER, pictures=bool(record.examples))
-    return document(record, _title(record), found, before=before, after=after, style=css("prior"))
-
-
-def _title(record: PriorRecord) -> list[Html]:
     facts = record.facts
     trained = facts.data.splits.get("train")
     on = f"the codes of {trained.images:,} slices of {trained.subjects:,} subjects" if trained else "codes"
-    lead = (
-        f"A prior, trained on {on} of {facts.data.name} as the tokenizer {facts.tokenizer.preset or 'of this run'} "
+    return document(
+        record,
+        "prior",
+        f"A prior, trained on {on} of {facts.data.name} as the tokenizer {tokenizer.preset or 'of this run'} "
         f"writes them: {grids(facts.spec, facts.size)} for an image of {times(facts.size)} pixels. Sampled codes, "
-        "decoded, are new images."
+        "decoded, are new images.",
+        found,
+        tiles=None if record.headline is None else _tiles(record, record.headline),
+        unmeasured="The prior is not evaluated yet. Draw and measure samples (DATA is the folder of the images), then "
+        "report again:",
+        disclaimer=DISCLAIMER,
     )
-    return [
-        tag("p", f"brainvq report · prior, preset {facts.preset}", class_="eyebrow"),
-        tag("h1", record.folder),
-        tag("p", lead, class_="lead"),
-    ]
 
 
-def _headline(record: PriorRecord) -> Html | None:
-    result = record.headline
-    if result is None:
-        return None
+def _tiles(record: PriorRecord, result: PriorEvaluation) -> Html:
     found, data = result.measures, result.data
     first = _entries(found.live_entries) if result.bits is None else _bits(result.bits)
     tiles = [first, _nearest(found.nearest_train, found.real_nearest_train), _diversity(found.diversity), _time(result)]
@@ -72,36 +65,32 @@ def _headline(record: PriorRecord) -> Html | None:
         f" measured on {result.samples.n:,} samples, beside {result.real.n:,} real images that went through the "
         "tokenizer. Brackets are 95 % intervals."
     )
-    return join(
-        tag("dl", *tiles, class_="tiles"), tag("p", told, class_="muted", style="margin-top:16px;font-size:.9375rem")
-    )
+    return headline(tiles, told)
 
 
 def _bits(bits: Bits) -> Html:
     saved, baseline = bits.saved, bits.histogram_per_code.mean
-    beside = [f"histogram {baseline:.3f}: {100 * saved.mean:.1f} % saved"]
-    if saved.low is not None and saved.high is not None:
-        beside.append(f"[{100 * saved.low:.1f}, {100 * saved.high:.1f}] %")
-    return tile("Bits a code", f"{bits.per_code.mean:.3f}", *beside)
+    beside = f"histogram {baseline:.3f}: {100 * saved.mean:.1f} % saved"
+    return tile("Bits a code", f"{bits.per_code.mean:.3f}", beside, saved.bracket(1, 100, " %"))
 
 
 def _entries(found: Beside | None) -> Html | None:
     if found is None or found.samples is None:
         return None
-    return tile("Live entries in samples", f"{100 * found.samples:.0f} %", *_real(found.real, 0, 100, " %"))
+    return tile("Live entries in samples", f"{100 * found.samples:.0f} %", _real(found.real, 0, 100, " %"))
 
 
 def _nearest(found: Interval | None, real: Interval | None) -> Html | None:
     if found is None:
         return None
-    bracket = [] if found.low is None or found.high is None else [f"[{found.low:.4f}, {found.high:.4f}]"]
-    return tile("SSIM to nearest in train", f"{found.mean:.4f}", *bracket, *_real(None if real is None else real.mean))
+    beside = _real(None if real is None else real.mean)
+    return tile("SSIM to nearest in train", f"{found.mean:.4f}", found.bracket(), beside)
 
 
 def _diversity(found: Beside | None) -> Html | None:
     if found is None or found.samples is None:
         return None
-    return tile("SSIM among samples", f"{found.samples:.4f}", *_real(found.real))
+    return tile("SSIM among samples", f"{found.samples:.4f}", _real(found.real))
 
 
 def _time(result: PriorEvaluation) -> Html | None:
@@ -109,15 +98,5 @@ def _time(result: PriorEvaluation) -> Html | None:
     return None if each is None else tile("Seconds a sample", seconds(each), f"mean of {result.samples.n:,}")
 
 
-def _real(value: float | None, digits: int = 4, scale: float = 1, unit: str = "") -> list[str]:
-    return [] if value is None else [f"real images {scale * value:.{digits}f}{unit}"]
-
-
-def _notices(record: PriorRecord) -> Html | None:
-    unmeasured = (
-        "The prior is not evaluated yet. Draw and measure samples (DATA is the folder of the images), then report "
-        "again:",
-        record.command("evaluate"),
-        record.command("report"),
-    )
-    return notices(record, None if record.headline else unmeasured)
+def _real(value: float | None, digits: int = 4, scale: float = 1, unit: str = "") -> str | None:
+    return None if value is None else f"real images {scale * value:.{digits}f}{unit}"

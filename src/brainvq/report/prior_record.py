@@ -5,29 +5,19 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from brainvq import run as runs
-from brainvq.errors import InputError
 from brainvq.report.prior_examples import PriorExamples, load_prior_examples
 from brainvq.report.prior_stored import PriorEvaluation, PriorFacts
-from brainvq.report.record import Run, evaluations_of, experiment_of, facts_of, log_of, note_other_weights
+from brainvq.report.record import Run, read_run
 from brainvq.training.prior_experiment import PriorExperiment
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PriorRecord(Run):
-    """A prior's run. `evaluations` by split, the headline first; `experiment` is None where this version cannot read
-    it."""
+class PriorRecord(Run[PriorEvaluation, PriorExamples]):
+    """A prior's run. `experiment` is None where this version cannot read it."""
 
     facts: PriorFacts
     experiment: PriorExperiment | None
-    evaluations: dict[str, PriorEvaluation]
-    examples: dict[str, PriorExamples]
-
-    @property
-    def headline(self) -> PriorEvaluation | None:
-        return next(iter(self.evaluations.values()), None)
 
     @property
     def counted(self) -> bool:
@@ -43,40 +33,11 @@ class PriorRecord(Run):
 
 def read_prior_record(folder: Path) -> PriorRecord:
     """Raises InputError where `folder` is no run, or its config.json does not fit this version."""
-    config = runs.read_config(folder)
-    facts = facts_of(config, folder, PriorFacts)
-    notes: list[str] = []
-    experiment = experiment_of(config, PriorExperiment, notes)
-    lines = log_of(folder, notes)
-    evaluations = evaluations_of(folder, _evaluation, notes)
-    for result in evaluations.values():
-        note_other_weights(result, facts, notes)
-        if result.tokenizer.weights_sha256 != facts.tokenizer.weights_sha256:
-            notes.append(
+    fields = read_run(folder, PriorFacts, PriorExperiment, PriorEvaluation.model_validate, load_prior_examples)
+    record = PriorRecord(**fields)
+    for result in record.evaluations.values():
+        if result.tokenizer.weights_sha256 != record.facts.tokenizer.weights_sha256:
+            record.notes.append(
                 f"The {result.split} split was evaluated with another tokenizer than this prior was trained on."
             )
-    return PriorRecord(
-        folder=folder.resolve().name,
-        facts=facts,
-        settings=config.get("experiment") or {},
-        experiment=experiment,
-        train=lines["train"],
-        validate=lines["validate"],
-        notes=notes,
-        evaluations=evaluations,
-        examples={split: found for split, result in evaluations.items() if (found := _examples(folder, result))},
-    )
-
-
-def _evaluation(values: Any) -> PriorEvaluation:
-    return PriorEvaluation.model_validate(values)
-
-
-def _examples(folder: Path, result: PriorEvaluation) -> PriorExamples | None:
-    """The examples of an evaluation, if they are of the same images and weights."""
-    try:
-        examples = load_prior_examples(folder / "evaluation" / "examples" / result.split)
-    except InputError:
-        return None
-    about, weights = examples.about, result.model.get("weights_sha256")
-    return examples if (about.fingerprint, about.weights_sha256) == (result.data.fingerprint, weights) else None
+    return record

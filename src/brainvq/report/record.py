@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
@@ -31,10 +31,14 @@ SPLITS = ("test", "validate", "train")  # the first that was evaluated is the he
 Line = dict[str, float]
 
 
+R = TypeVar("R", bound=Result)
+E = TypeVar("E")
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Run:
+class Run(Generic[R, E]):
     """What the pages of all runs tell. `train` and `validate` are the lines of the log that hold numbers; `notes` are
-    sentences for the reader."""
+    sentences for the reader; `evaluations` by split, the headline first; `examples` of those that have some."""
 
     folder: str
     facts: Facts
@@ -42,6 +46,12 @@ class Run:
     train: list[Line]
     validate: list[Line]
     notes: list[str]
+    evaluations: dict[str, R]
+    examples: dict[str, E]
+
+    @property
+    def headline(self) -> R | None:
+        return next(iter(self.evaluations.values()), None)
 
     @property
     def finished(self) -> bool:
@@ -76,18 +86,14 @@ class Run:
         return self.command("evaluate") + ("" if result.split == "validate" else f" --split {result.split}")
 
 
+AnyRun: TypeAlias = Run[Any, Any]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Record(Run):
-    """A tokenizer's run. `evaluations` by split, the headline first; `experiment` is None where this version cannot
-    read it."""
+class Record(Run[Evaluation, Examples]):
+    """A tokenizer's run. `experiment` is None where this version cannot read it."""
 
     experiment: TokenizerExperiment | None
-    evaluations: dict[str, Evaluation]
-    examples: dict[str, Examples]
-
-    @property
-    def headline(self) -> Evaluation | None:
-        return next(iter(self.evaluations.values()), None)
 
 
 def read_record(folder: Path) -> Record:
@@ -96,33 +102,49 @@ def read_record(folder: Path) -> Record:
     Raises:
         InputError: `folder` is no run, or its config.json does not fit this version.
     """
+    return Record(**read_run(folder, Facts, TokenizerExperiment, _evaluation, load_examples))
+
+
+def _evaluation(values: Any) -> Evaluation:
+    return Evaluation.model_validate(values).model_copy(update={"table": rows(values)})
+
+
+def read_run(
+    folder: Path,
+    facts_kind: type[Facts],
+    experiment_kind: type[Experiment],
+    read_evaluation: Callable[[Any], Result],
+    load: Callable[[Path], Any],
+) -> dict[str, Any]:
+    """The fields of a `Record`, or of its like for another kind of model; what is damaged becomes a note.
+
+    Args:
+        read_evaluation: raises ValueError, KeyError or TypeError at what it cannot read.
+        load: the examples in a folder; raises InputError where there are none.
+    """
     config = runs.read_config(folder)
-    facts = facts_of(config, folder, Facts)
+    facts = _facts(config, folder, facts_kind)
     notes: list[str] = []
-    experiment = experiment_of(config, TokenizerExperiment, notes)
-    lines = log_of(folder, notes)
-    evaluations = evaluations_of(folder, _evaluation, notes)
+    experiment = _experiment(config, experiment_kind, notes)
+    lines = _log(folder, notes)
+    evaluations = _evaluations(folder, read_evaluation, notes)
     for result in evaluations.values():
-        note_other_weights(result, facts, notes)
-    return Record(
-        folder=folder.resolve().name,
-        facts=facts,
-        settings=config.get("experiment") or {},
-        experiment=experiment,
-        train=lines["train"],
-        validate=lines["validate"],
-        notes=notes,
-        evaluations=evaluations,
-        examples={split: found for split, result in evaluations.items() if (found := _examples(folder, result))},
-    )
+        _note_other_weights(result, facts, notes)
+    return {
+        "folder": folder.resolve().name,
+        "facts": facts,
+        "settings": config.get("experiment") or {},
+        "experiment": experiment,
+        **lines,
+        "notes": notes,
+        "evaluations": evaluations,
+        "examples": {
+            split: found for split, result in evaluations.items() if (found := _examples(folder, result, load))
+        },
+    }
 
 
-F = TypeVar("F", bound=Facts)
-R = TypeVar("R", bound=Result)
-X = TypeVar("X", bound=Experiment)
-
-
-def facts_of(config: dict[str, Any], folder: Path, kind: type[F]) -> F:
+def _facts(config: dict[str, Any], folder: Path, kind: type[Facts]) -> Facts:
     """Raises InputError that names the first value that does not fit."""
     try:
         return kind.model_validate(config)
@@ -132,7 +154,7 @@ def facts_of(config: dict[str, Any], folder: Path, kind: type[F]) -> F:
         raise InputError(f"{folder / 'config.json'} is damaged: {where}: {first['msg']}.") from error
 
 
-def experiment_of(config: dict[str, Any], kind: type[X], notes: list[str]) -> X | None:
+def _experiment(config: dict[str, Any], kind: type[Experiment], notes: list[str]) -> Experiment | None:
     try:
         return from_json(kind, config["experiment"])
     except (InputError, KeyError, TypeError, ValueError) as error:
@@ -140,7 +162,7 @@ def experiment_of(config: dict[str, Any], kind: type[X], notes: list[str]) -> X 
         return None
 
 
-def log_of(folder: Path, notes: list[str]) -> dict[str, list[Line]]:
+def _log(folder: Path, notes: list[str]) -> dict[str, list[Line]]:
     """Lines of "train" and of "validate"; what the log notes goes into `notes`."""
     found: dict[str, list[Line]] = {"train": [], "validate": []}
     try:
@@ -165,8 +187,8 @@ def _number(value: Any) -> float | None:
     return None
 
 
-def evaluations_of(folder: Path, read: Callable[[Any], R], notes: list[str]) -> dict[str, R]:
-    """By split, the headline first. `read` raises ValueError, KeyError or TypeError at what it cannot read."""
+def _evaluations(folder: Path, read: Callable[[Any], Result], notes: list[str]) -> dict[str, Result]:
+    """By split, the headline first."""
     found = {}
     for split in SPLITS:
         path = folder / "evaluation" / f"{split}.json"
@@ -182,22 +204,17 @@ def evaluations_of(folder: Path, read: Callable[[Any], R], notes: list[str]) -> 
     return found
 
 
-def note_other_weights(result: Result, facts: Facts, notes: list[str]) -> None:
+def _note_other_weights(result: Result, facts: Facts, notes: list[str]) -> None:
     weights = result.model.get("weights_sha256")
     if facts.weights_sha256 and weights and facts.weights_sha256 != weights:
         notes.append(f"The {result.split} split was evaluated with earlier weights of this run. Evaluate it again.")
 
 
-def _evaluation(values: Any) -> Evaluation:
-    return Evaluation.model_validate(values).model_copy(update={"table": rows(values)})
-
-
-def _examples(folder: Path, result: Evaluation) -> Examples | None:
+def _examples(folder: Path, result: Result, load: Callable[[Path], Any]) -> Any:
     """The examples of an evaluation, if they are of the same images and weights."""
     try:
-        examples = load_examples(folder / "evaluation" / "examples" / result.split)
+        examples = load(folder / "evaluation" / "examples" / result.split)
     except InputError:
         return None
-    weights = result.model.get("weights_sha256")
-    same = (examples.about.fingerprint, examples.about.weights_sha256) == (result.data.fingerprint, weights)
-    return examples if same and examples.items else None
+    about, weights = examples.about, result.model.get("weights_sha256")
+    return examples if (about.fingerprint, about.weights_sha256) == (result.data.fingerprint, weights) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,26 +14,17 @@ from brainvq.report.ink import Drawing
 from brainvq.report.markup import Html, join, tag
 from brainvq.report.pictures import ERROR_RANGE, code_colours, code_scale, data_uri, error_colours, error_scale
 from brainvq.report.record import Record
-from brainvq.report.stored import Evaluation, Facts, Spec
+from brainvq.report.stored import Evaluation, Spec
 from brainvq.tables import BASELINES
 
 KEY_MEASURES = ("SSIM", "SSIM foreground")
 CURVES = tuple(f"{name}_curve" for name in (*LOSSES, *VALIDATION))
 
 
-def coded(facts: Facts) -> str:
-    """What an image becomes, in one sentence."""
-    size = facts.data.size
-    return f"It turns an image of {times(size)} pixels into {grids(facts.spec, size)}."
-
-
 def grids(spec: Spec, size: Sequence[int]) -> str:
     """The codes of an image of `size` pixels."""
-    levels = [
-        f"{times([math.ceil(n / s) for n, s in zip(size, stride, strict=True)])} codes of {entries:,} entries"
-        for entries, stride in zip(spec.entries, spec.strides, strict=True)
-    ]
-    return " and ".join(levels)
+    levels = zip(spec.grids(size), spec.entries, strict=True)
+    return " and ".join(f"{times(grid)} codes of {entries:,} entries" for grid, entries in levels)
 
 
 def times(size: Sequence[int]) -> str:

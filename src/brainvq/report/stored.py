@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, PositiveInt, model_validator
@@ -33,6 +35,10 @@ class Hardware(BaseModel):
 class Spec(BaseModel):
     entries: list[PositiveInt]
     strides: list[list[PositiveInt]]
+
+    def grids(self, size: Sequence[int]) -> list[list[int]]:
+        """Of each level, the codes of an image of `size` pixels, which is padded first."""
+        return [[math.ceil(n / s) for n, s in zip(size, stride, strict=True)] for stride in self.strides]
 
 
 class Facts(BaseModel):
@@ -66,6 +72,11 @@ class Interval(BaseModel):
     mean: float
     low: float | None
     high: float | None
+
+    def bracket(self, digits: int = 4, scale: float = 1, unit: str = "") -> str | None:
+        if self.low is None or self.high is None:
+            return None
+        return f"[{scale * self.low:.{digits}f}, {scale * self.high:.{digits}f}]{unit}"
 
 
 class Level(BaseModel):
