@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from brainvq.report.examples import Examples
 from brainvq.report.ink import FIRST, INK, MUTED, SECOND, Drawing, finish, legend, panel, style, to_png
@@ -98,7 +98,6 @@ def _validation(name: str, title: str, curve: Curve, entries: int) -> Drawing | 
     with style(name):
         figure, axes = panel(f"{title}, validate", "step")
         axes.plot(*curve, color=SECOND, **marks(curve))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
         if name != "ssim":
             axes.set_ylim(0, entries * 1.08)
             axes.axhline(entries, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
@@ -118,8 +117,6 @@ def _subjects(result: Evaluation) -> Drawing:
             shown = [(n, row[measure]) for n, row in zip(places, ranked, strict=True) if measure in row]
             x, y = np.array(shown).reshape(-1, 2).T
             axes.scatter(x, y, s=18, color=colour, linewidth=0, label=label)
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
         legend(axes)
         alt = (
             f"Mean SSIM of {len(ranked)} subjects of the {result.split} split, "

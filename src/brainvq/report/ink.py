@@ -86,6 +86,7 @@ def panel(title: str, xlabel: str) -> tuple[Figure, Axes]:
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
     return figure, axes
 
 

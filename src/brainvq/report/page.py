@@ -33,12 +33,11 @@ def page(record: Record, drawings: Mapping[str, Drawing]) -> str:
     facts = record.facts
     trained = facts.data.splits.get("train")
     on = f"trained on {trained.images:,} slices of {trained.subjects:,} subjects" if trained else "trained"
-    size = facts.data.size
+    coded = f"It turns an image of {times(facts.data.size)} pixels into {grids(facts.spec, facts.data.size)}."
     return document(
         record,
         "tokenizer",
-        f"A tokenizer {on} of {facts.data.name}. It turns an image of {times(size)} pixels into "
-        f"{grids(facts.spec, size)}.",
+        f"A tokenizer {on} of {facts.data.name}. {coded}",
         found,
         tiles=None if record.headline is None else _tiles(record, record.headline),
         unmeasured="The model is not evaluated yet. Measure it (DATA is the folder of the images), then report again:",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from brainvq.report.drawings import Curve, marks, thin, total
 from brainvq.report.ink import FIRST, MUTED, SECOND, Drawing, finish, legend, panel, style, to_png
@@ -57,7 +57,6 @@ def _bits_curve(train: Curve, validate: Curve, bits: Bits | None) -> Drawing | N
             low, high = min(low, bits.histogram_per_code.mean), max(high, bits.histogram_per_code.mean)
         room = 0.08 * (high - low) or 0.1
         axes.set_ylim(low - room, high + room)
-        axes.yaxis.set_major_locator(MaxNLocator(4))
         legend(axes)
         last = f", {validate[1][-1]:.3f} on validate at the end" if len(validate[0]) else ""
         end = (train if len(train[0]) else validate)[1][-1]
@@ -68,12 +67,8 @@ def _losses(generator: Curve, discriminator: Curve) -> Drawing | None:
     if not len(generator[0]):
         return None
     with style("losses"):
-        figure, axes = panel("Losses of both networks", "step")
-        axes.plot(*thin(generator), color=FIRST, label="generator", linewidth=1.2)
-        axes.plot(*thin(discriminator), color=SECOND, label="discriminator", linewidth=1.2)
+        figure, axes = _two("Losses of both networks", {"generator": generator, "discriminator": discriminator})
         axes.set_ylim(0, 1.2 * float(np.quantile(np.concatenate([generator[1], discriminator[1]]), 0.98)))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        legend(axes)
         ends = f"generator {generator[1][-1]:.3g}, discriminator {discriminator[1][-1]:.3g}"
         return finish("losses_curve", f"Losses over {generator[0][-1]:.0f} training steps, at the end {ends}.", figure)
 
@@ -82,15 +77,19 @@ def _probabilities(real: Curve, fake: Curve) -> Drawing | None:
     if not len(real[0]) or not len(fake[0]):
         return None
     with style("probabilities"):
-        figure, axes = panel("Taken for real by the discriminator", "step")
-        axes.plot(*thin(real), color=FIRST, label="real images", linewidth=1.2)
-        axes.plot(*thin(fake), color=SECOND, label="generated", linewidth=1.2)
+        figure, axes = _two("Taken for real by the discriminator", {"real images": real, "generated": fake})
         axes.set_ylim(0, 1)
         _level(axes, 0.5, "undecided")
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        legend(axes)
         ends = f"{real[1][-1]:.2f} for real and {fake[1][-1]:.2f} for generated images"
         return finish("probabilities_curve", f"Mean probability of being real, at the end {ends}.", figure)
+
+
+def _two(title: str, curves: Mapping[str, Curve]) -> tuple[Figure, Axes]:
+    figure, axes = panel(title, "step")
+    for (label, curve), colour in zip(curves.items(), (FIRST, SECOND), strict=True):
+        axes.plot(*thin(curve), color=colour, label=label, linewidth=1.2)
+    legend(axes)
+    return figure, axes
 
 
 def _live_share(curve: Curve) -> Drawing | None:
@@ -100,7 +99,6 @@ def _live_share(curve: Curve) -> Drawing | None:
         figure, axes = panel("Live entries in samples", "step")
         axes.plot(*curve, color=SECOND, **marks(curve))
         axes.set_ylim(0, 1.05)
-        axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         alt = f"Share of the live entries that samples use, from {curve[1][0]:.0%} to {curve[1][-1]:.0%} at the end."
         return finish("live_share_curve", alt, figure)
@@ -110,31 +108,28 @@ def _nearest(result: PriorEvaluation) -> Drawing:
     ranked = sorted(found.nearest_train.ssim for found in result.per_sample)
     floor = result.measures.real_nearest_train
     with style("nearest"):
-        figure, axes = panel("SSIM to the nearest training image", "samples, from lowest to highest")
-        axes.scatter(np.arange(1, len(ranked) + 1), ranked, s=18, color=FIRST, linewidth=0)
+        figure, axes = _ranked("SSIM to the nearest training image", "samples, from lowest to highest", ranked)
         if floor is not None:
             _level(axes, floor.mean, "real images", side="left")
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.margins(y=0.12)
         real = "" if floor is None else f"; real images {floor.mean:.4f} on average"
-        alt = (
-            f"SSIM of {len(ranked)} samples to their nearest training image, {ranked[0]:.4f} to {ranked[-1]:.4f}{real}."
-        )
-        return finish("nearest", alt, figure)
+        seen = f"{ranked[0]:.4f} to {ranked[-1]:.4f}{real}"
+        return finish("nearest", f"SSIM of {len(ranked)} samples to their nearest training image, {seen}.", figure)
 
 
 def _subjects(split: str, bits: Bits) -> Drawing:
     ranked = sorted(bits.per_subject.values())
     with style("bits_subjects"):
-        figure, axes = panel("Bits a code by subject", "subjects, from fewest bits to most")
-        axes.scatter(np.arange(1, len(ranked) + 1), ranked, s=18, color=FIRST, linewidth=0)
+        figure, axes = _ranked("Bits a code by subject", "subjects, from fewest bits to most", ranked)
         _level(axes, bits.histogram_per_code.mean, "histogram, all subjects", side="left")
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.margins(y=0.12)
         alt = f"Mean bits a code of {len(ranked)} subjects of {split}, from {min(ranked, default=0):.3f}"
         return finish("bits_subjects", f"{alt} to {max(ranked, default=0):.3f}.", figure)
+
+
+def _ranked(title: str, xlabel: str, values: Sequence[float]) -> tuple[Figure, Axes]:
+    figure, axes = panel(title, xlabel)
+    axes.scatter(np.arange(1, len(values) + 1), values, s=18, color=FIRST, linewidth=0)
+    axes.margins(y=0.12)
+    return figure, axes
 
 
 def _level(axes: Axes, value: float, label: str, side: Literal["left", "right"] = "right") -> None:

@@ -37,12 +37,15 @@ def prior_page(record: PriorRecord, drawings: Mapping[str, Drawing]) -> str:
     facts = record.facts
     trained = facts.data.splits.get("train")
     on = f"the codes of {trained.images:,} slices of {trained.subjects:,} subjects" if trained else "codes"
+    lead = (
+        f"A prior, trained on {on} of {facts.data.name} as the tokenizer {tokenizer.preset or 'of this run'} "
+        f"writes them: {grids(facts.spec, facts.size)} for an image of {times(facts.size)} pixels. Sampled codes, "
+        "decoded, are new images."
+    )
     return document(
         record,
         "prior",
-        f"A prior, trained on {on} of {facts.data.name} as the tokenizer {tokenizer.preset or 'of this run'} "
-        f"writes them: {grids(facts.spec, facts.size)} for an image of {times(facts.size)} pixels. Sampled codes, "
-        "decoded, are new images.",
+        lead,
         found,
         tiles=None if record.headline is None else _tiles(record, record.headline),
         unmeasured="The prior is not evaluated yet. Draw and measure samples (DATA is the folder of the images), then "
