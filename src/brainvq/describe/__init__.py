@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich import box
 from rich.console import RenderableType
@@ -16,7 +16,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from brainvq.codes import CodeSpec
 from brainvq.config import paths, to_json
 from brainvq.describe.diagram import draw
 from brainvq.describe.hourglass import hourglass, size_of
@@ -38,14 +37,15 @@ def describe(experiment: Experiment, size: tuple[int, int]) -> list[RenderableTy
     Raises:
         InputError: the size does not fit the tokenizer's strides, or the prior cannot model such codes.
     """
+    told: list[RenderableType]
     if isinstance(experiment, PriorExperiment):
         found = prior_outline(experiment, described_spec(), size)
-        title = f"layers, for {' + '.join(map(size_of, found.spec.grids(size)))} codes"
-        told: list[RenderableType] = [told_of(found), Text(), _layers(found, title), *_cost(found), Text()]
-        return [*told, *picture(experiment, found), _settings(experiment)]
-    found = outline(experiment, size)
-    title = f"layers, for 1 x {size_of(found.size)}"
-    told = [_layers(found, title), _rate(found.spec, size), *_cost(found), Text(), hourglass(found), Text()]
+        layers = _layers(found, f"layers, for {' + '.join(map(size_of, found.grids))} codes")
+        told = [told_of(found), Text(), layers, *_cost(found), Text(), *picture(experiment, found)]
+    else:
+        found = outline(experiment, size)
+        layers = _layers(found, f"layers, for 1 x {size_of(found.size)}")
+        told = [layers, _rate(found), *_cost(found), Text(), hourglass(found), Text()]
     return [*told, _settings(experiment)]
 
 
@@ -87,7 +87,7 @@ def _rows(group: Group, found: Outline) -> Iterator[tuple[str, ...]]:
 
 
 def _cells(layer: Layer, found: Outline) -> tuple[str, ...]:
-    grids = " + ".join(size_of(grid) for grid in found.spec.grids(found.size))
+    grids = " + ".join(map(size_of, found.grids))
     output = grids if layer.is_quantizer else size_of(layer.shape)
     return (
         escape(layer.inside or "-"),
@@ -113,11 +113,11 @@ def _cost(found: Outline) -> list[Text]:
     ]
 
 
-def _rate(spec: CodeSpec, size: Sequence[int]) -> Text:
+def _rate(found: Outline) -> Text:
     """The codes of an image, and what they cost when each has a fixed length."""
-    bits, pixels = spec.bits(size), math.prod(size)
+    bits, pixels = found.spec.bits(found.size), math.prod(found.size)
     levels = " + ".join(
-        f"{size_of(grid)} of {entries:,} entries" for grid, entries in zip(spec.grids(size), spec.entries, strict=True)
+        f"{size_of(grid)} of {entries:,} entries" for grid, entries in zip(found.grids, found.spec.entries, strict=True)
     )
     return Text.assemble(
         ("codes: ", "bold"),

@@ -99,12 +99,12 @@ def _waist(axes: Axes, found: Outline, left: float) -> float:
     levels = len(spec.entries)
     for level in reversed(range(levels)):
         shift = 0.12 * level
-        codes(axes, start + shift, -side / 2 + shift, side, min(32, spec.grids(found.size)[level][0]))
+        codes(axes, start + shift, -side / 2 + shift, side, min(32, found.grids[level][0]))
     end = start + side + 0.12 * (levels - 1)
     arrow(axes, end + 0.1, end + 0.75 + GAP - 0.06)
     axes.text(end + 0.1 + (0.65 + GAP) / 2, 0.12, "look\nup", size=6.2, color=GREY, ha="center", va="bottom")
     middle, bits = start + side / 2, spec.bits(found.size)
-    grids = " + ".join(" × ".join(map(str, grid)) for grid in spec.grids(found.size))
+    grids = " + ".join(" × ".join(map(str, grid)) for grid in found.grids)
     axes.text(middle, side / 2 + 0.62, "codes", size=11, weight="bold", color=INK, ha="center", va="bottom")
     told = f"{grids}, {bits:,} bits\n{bits / math.prod(found.size):.3f} bits a pixel"
     axes.text(middle, side / 2 + 0.14, told, size=6.8, color=INK, ha="center", va="bottom", linespacing=1.2)
@@ -122,8 +122,8 @@ def _codebook(axes: Axes, middle: float, top: float, found: Outline) -> None:
             place = (left + column * width, top - (depth + 1) * cell)
             face = lighter(colour, shades[depth, column])
             axes.add_patch(Rectangle(place, width * 0.84, cell, facecolor=face, edgecolor="white", linewidth=0.3))
-    arrow = FancyArrowPatch((middle, top + 0.08), (middle, top + 0.5), arrowstyle="<->", mutation_scale=6, color=GREY)
-    axes.add_patch(arrow)
+    both = FancyArrowPatch((middle, top + 0.08), (middle, top + 0.5), arrowstyle="<->", mutation_scale=6, color=GREY)
+    axes.add_patch(both)
     entries = " + ".join(f"{n:,}" for n in found.spec.entries)
     below = top - 6 * cell - 0.12
     axes.text(middle, below, "codebook", size=8.5, weight="bold", color=INK, ha="center", va="top")

@@ -9,7 +9,6 @@ from itertools import groupby
 
 from rich.text import Text
 
-from brainvq.codes import CodeSpec
 from brainvq.describe.layers import Outline
 
 STEP, INSET = 4, 2  # columns by which each halving narrows a side; margin
@@ -29,8 +28,33 @@ class Stage:
 
 
 def hourglass(outline: Outline) -> Text:
-    """The diagram of a tokenizer, about 60 columns wide for three halvings."""
-    return boxes(stages(outline))
+    """The diagram of a tokenizer, about 60 columns wide for three halvings.
+
+    Image, feature maps, latent grid, codes, and the way back; maps of one resolution together, each shape once.
+    """
+    image, waist = (1, *outline.size), outline.waist
+    latent = outline.layers[waist].shape
+    down = [layer.shape for layer in outline.layers[:waist] if layer.shape not in ((), latent)]
+    up = [layer.shape for layer in outline.layers[waist:] if layer.shape not in ((), latent, image)]
+    named = [(image, f"x  {size_of(image)}"), *((shape, size_of(shape)) for shape in down)]
+    levels = zip(outline.grids, outline.spec.entries, strict=True)
+    codes = tuple(f"codes  {size_of(grid)}, each of {entries:,}" for grid, entries in levels)
+    named_up = [(latent, f"z_q  {size_of(latent)}"), *((shape, size_of(shape)) for shape in up)]
+    return boxes(
+        [
+            *merged([*named, (latent, f"z  {size_of(latent)}")], "encoder"),
+            Stage(math.prod(latent[1:]), codes, "codes"),
+            *merged([*named_up, (image, f"x_hat  {size_of(image)}")], "decoder"),
+        ]
+    )
+
+
+def merged(named: Sequence[tuple[tuple[int, ...], str]], side: str) -> list[Stage]:
+    """A stage for each run of named shapes of one resolution."""
+    found: list[Stage] = []
+    for pixels, group in groupby(named, key=lambda entry: math.prod(entry[0][1:])):
+        found.append(Stage(pixels, tuple(dict.fromkeys(line for _, line in group)), side))
+    return found
 
 
 def boxes(drawn: Sequence[Stage]) -> Text:
@@ -74,38 +98,6 @@ _CORNERS = {
     (False, True, True, True): "┬",
     (False, False, True, True): "─",
 }
-
-
-def stages(outline: Outline) -> list[Stage]:
-    """Image, feature maps, latent grid, codes, and the way back; maps of one resolution together, each shape once."""
-    image, waist = (1, *outline.size), outline.waist
-    latent = outline.layers[waist].shape
-    down = [layer.shape for layer in outline.layers[:waist] if layer.shape not in ((), latent)]
-    up = [layer.shape for layer in outline.layers[waist:] if layer.shape not in ((), latent, image)]
-    named = [(image, f"x  {size_of(image)}"), *((shape, size_of(shape)) for shape in down)]
-    codes = Stage(math.prod(latent[1:]), codes_of(outline.spec, outline.size), "codes")
-    named_up = [(latent, f"z_q  {size_of(latent)}"), *((shape, size_of(shape)) for shape in up)]
-    return [
-        *merged([*named, (latent, f"z  {size_of(latent)}")], "encoder"),
-        codes,
-        *merged([*named_up, (image, f"x_hat  {size_of(image)}")], "decoder"),
-    ]
-
-
-def merged(named: Sequence[tuple[tuple[int, ...], str]], side: str) -> list[Stage]:
-    """A stage for each run of named shapes of one resolution."""
-    found: list[Stage] = []
-    for pixels, group in groupby(named, key=lambda entry: math.prod(entry[0][1:])):
-        found.append(Stage(pixels, tuple(dict.fromkeys(line for _, line in group)), side))
-    return found
-
-
-def codes_of(spec: CodeSpec, size: Sequence[int]) -> tuple[str, ...]:
-    """A line for each level of codes."""
-    return tuple(
-        f"codes  {size_of(grid)}, each of {entries:,}"
-        for grid, entries in zip(spec.grids(size), spec.entries, strict=True)
-    )
 
 
 def size_of(shape: Sequence[int]) -> str:

@@ -46,6 +46,11 @@ class Outline:
         return tuple(layer for layer in self.layers if layer.part == part)
 
     @property
+    def grids(self) -> tuple[tuple[int, ...], ...]:
+        """Of the codes, level by level."""
+        return self.spec.grids(self.size)
+
+    @property
     def waist(self) -> int:
         """Index of the first quantizer among the layers."""
         return next(n for n, layer in enumerate(self.layers) if layer.is_quantizer)

@@ -24,7 +24,7 @@ def described_spec() -> CodeSpec:
 
 def told_of(found: Outline) -> Text:
     """A prior takes its shapes from the codes; here they are these."""
-    levels = zip(found.spec.grids(found.size), found.spec.entries, strict=True)
+    levels = zip(found.grids, found.spec.entries, strict=True)
     grids = " + ".join(f"{size_of(grid)} codes of {entries:,} entries" for grid, entries in levels)
     return Text.assemble(
         ("as a prior of ", "bold"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
@@ -60,7 +61,7 @@ def prior_figure(experiment: PriorExperiment, size: tuple[int, int]) -> Figure:
 def _two_networks(found: Outline, config: dcgan.Config) -> Figure:
     """The generator to the left of the image of indices, the discriminator to the right, the codes below it."""
     figure, axes = canvas()
-    grid = found.spec.grids(found.size)[0]
+    grid = found.grids[0]
     up = list(runs(found.of("generator"), RUST))
     up = [Slab((config.latent, 1, 1), "", "$z$", RUST), *up]
     down = list(runs(found.of("discriminator"), BLUE))
@@ -80,7 +81,7 @@ def _two_networks(found: Outline, config: dcgan.Config) -> Figure:
 
 
 def _codes_below(axes: Axes, centre: float, top: float, found: Outline, config: dcgan.Config) -> None:
-    side, grid = 1.6, found.spec.grids(found.size)[0]
+    side, grid = 1.6, found.grids[0]
     _line(axes, (centre, top - 0.05), (centre, top - 0.55), "<->")
     beside = (centre + side / 2 + 0.15, top - 0.6 - side / 2)
     told = "entries ordered\nfrom dark to bright" if config.greys == "ordered" else "the index taken\nas a brightness"
@@ -93,9 +94,9 @@ def _codes_below(axes: Axes, centre: float, top: float, found: Outline, config: 
 def _stacks(found: Outline, config: pixelcnn.Config) -> Figure:
     """What is seen from a code; then one of the gated layers between the first convolutions and the head."""
     figure, axes = canvas()
-    grid, entries, reach = found.spec.grids(found.size)[0], found.spec.entries[0], config.kernel // 2
+    grid, entries, reach = found.grids[0], found.spec.entries[0], config.kernel // 2
     rows, columns = f"{reach + 1} × {config.kernel}", f"1 × {reach + 1}"
-    _context(axes, 0.0, config)
+    _context(axes, config)
     up, low = 1.55, -1.55
     embed = _box(axes, (6.6, 0.0), (1.9, 1.0), f"embedding\n{entries:,} → {config.width}", GREY)
     first = _box(axes, (9.3, up), (2.6, 1.0), f"conv {rows}, rows above\n+ vector of the position", BLUE)
@@ -151,18 +152,17 @@ def _stacks(found: Outline, config: pixelcnn.Config) -> Figure:
     return fit(figure, axes, -0.35, 27.7, -3.9, 3.75)
 
 
-def _context(axes: Axes, left: float, config: pixelcnn.Config, cells: int = 9) -> None:
-    """A corner of a grid as seen from the code in its middle."""
-    size, middle = 4.5 / cells, cells // 2
+def _context(axes: Axes, config: pixelcnn.Config) -> None:
+    """Nine by nine codes as seen from the one in the middle."""
+    cells, middle, size = 9, 4, 0.5
     for i in range(cells):
         for j in range(cells):
-            seen = i < middle or (i == middle and j < middle)
-            face = lighter(BLUE if i < middle else RUST, 0.35) if seen else lighter(GREY, 0.85)
-            if (i, j) == (middle, middle):
-                face = lighter(PALETTE[5], 0.0)
-            place = (left + j * size, 2.25 - (i + 1) * size)
+            before = i < middle or (i == middle and j < middle)
+            face = lighter(BLUE if i < middle else RUST, 0.35) if before else lighter(GREY, 0.85)
+            face = to_rgb(PALETTE[5]) if (i, j) == (middle, middle) else face
+            place = (j * size, 2.25 - (i + 1) * size)
             axes.add_patch(Rectangle(place, size, size, facecolor=face, edgecolor="white", linewidth=0.8))
-    axes.text(left + 2.25, 0, "?", size=11, weight="bold", color=INK, ha="center", va="center")
+    axes.text(2.25, 0, "?", size=11, weight="bold", color=INK, ha="center", va="center")
     told = (
         (2.25, 1.25, "rows above:\nvertical stack", lighter(BLUE, 0.35), "white"),
         (1.0, 0.0, "to the left:\nhorizontal stack", lighter(RUST, 0.35), "white"),
@@ -171,24 +171,17 @@ def _context(axes: Axes, left: float, config: pixelcnn.Config, cells: int = 9) -
     for x, y, words, behind, colour in told:
         under = {"facecolor": behind, "edgecolor": "none", "pad": 1}
         size = 5.2 if y == 0 else 7.5
-        axes.text(left + x, y, words, size=size, color=colour, ha="center", va="center", bbox=under)
+        axes.text(x, y, words, size=size, color=colour, ha="center", va="center", bbox=under)
     far = (config.layers + 1) * (config.kernel // 2)
-    axes.text(
-        left + 2.25,
-        -2.4,
-        f"seen: {far + 1} rows up, {far} codes to either side",
-        size=6.8,
-        color=GREY,
-        ha="center",
-        va="top",
-    )
+    seen = f"seen: {far + 1} rows up, {far} codes to either side"
+    axes.text(2.25, -2.4, seen, size=6.8, color=GREY, ha="center", va="top")
 
 
 def _table(found: Outline) -> Figure:
     """One position of the grid, and the counts that stand for it."""
     figure, axes = canvas()
-    grid, entries = found.spec.grids(found.size)[0], found.spec.entries[0]
-    side, cells = 4.0, min(32, found.spec.grids(found.size)[0][0])
+    grid, entries = found.grids[0], found.spec.entries[0]
+    side, cells = 4.0, min(32, grid[0])
     codes(axes, 0.0, -side / 2, side, cells)
     cell = side / cells
     place = (cell * (cells * 2 // 3), side / 2 - cell * (cells // 2))
