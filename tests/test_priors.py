@@ -171,6 +171,17 @@ def test_its_state_is_all_there_is(kind: str, prior: Prior) -> None:
         assert torch.equal(one, other)
 
 
+def test_its_shapes_are_known_before_memory_is_taken(kind: str, prior: Prior) -> None:
+    """As a run folder is opened: its weights are held against these shapes first."""
+    config = part_config(kind)(kind=kind, **SMALL.get(kind, {}))
+    assert isinstance(config, PriorConfig)
+    with torch.device("meta"):
+        bare = config.build(prior.spec, prior.size)
+    shapes = [{name: value.shape for name, value in one.state_dict().items()} for one in (bare, prior)]
+    assert shapes[0] == shapes[1]
+    assert all(value.is_meta for value in bare.state_dict().values())
+
+
 def test_codes_of_another_tokenizer_or_size_are_refused(prior: Prior) -> None:
     grid = torch.zeros(1, SIDE, SIDE, dtype=torch.long)
     refused: dict[tuple[str, ...], tuple[Tensor, ...]] = {

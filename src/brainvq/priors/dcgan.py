@@ -109,7 +109,7 @@ class DCGAN(Prior):
     def live_share(self, codes: Codes) -> float:
         """Share of the entries that can be made which occur in `codes`, over all levels."""
         used = [torch.isin(order, code) for order, code in zip(self.orders, codes, strict=True)]
-        return float(torch.cat(used).double().mean())
+        return float(torch.cat(used).cpu().double().mean())
 
     def log_probs(self, codes: Codes) -> Tensor:
         """A GAN has none.
@@ -205,7 +205,7 @@ class Greys(nn.Module):
             width = (width + 2 * used / used.sum()) / 2
             middle = width.cumsum(0) - width / 2 - 1
             middle[0], middle[-1] = -1, 1
-            grey = torch.full((len(counts),), float(middle[live // 2]))
+            grey = middle[live // 2].float().repeat(len(counts))
             grey[order] = middle.float()
         self.grey.copy_(grey)
         self.edges.fill_(torch.inf)[: live - 1] = (width.cumsum(0) - 1)[:-1]
