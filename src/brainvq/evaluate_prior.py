@@ -217,7 +217,7 @@ def _bits(prior: Prior, train: EncodedSplit, held_out: EncodedSplit, pixels: int
     for part in _parts(len(held_out), prior):
         codes = held_out.batch(part)
         for bits, one in ((mine, prior), (theirs, baseline)):
-            bits[part] = -one.log_prob(codes).double().cpu().numpy() / math.log(2)
+            bits[part] = -one.log_prob(codes).cpu().double().numpy() / math.log(2)
         advance(len(part))
     if not np.isfinite(mine).all():
         raise InputError("the prior gives bits that are not finite. Has its training diverged?")

@@ -21,6 +21,8 @@ from brainvq.priors.base import Prior, PriorConfig
 
 LARGEST_TABLE = 1 << 28
 """Numbers: 1 GiB."""
+AT_ONCE = 1 << 22
+"""Numbers of a table that sampling turns into float64 at a time."""
 
 
 class Config(PriorConfig):
@@ -40,7 +42,7 @@ class Histogram(Prior):
         super().__init__(spec, size)
         self.config = config
         for level, (grid, entries) in enumerate(zip(self.grids, spec.entries, strict=True)):
-            positions = torch.Size(grid).numel()
+            positions = math.prod(grid)
             if positions * entries > LARGEST_TABLE:
                 raise InputError(
                     f"a table of {positions:,} positions by {entries:,} entries is too large for this prior "
@@ -79,8 +81,9 @@ class Histogram(Prior):
         uniform = torch.stack([torch.rand(self.length, generator=generator) for generator in generators])
         samples, done = [], 0
         for table in self.tables:
-            below = table.exp().double().cumsum(1)
-            draw = uniform[:, done : done + len(table)].to(table.device).double() * below[:, -1]
-            samples.append(torch.searchsorted(below, draw.T.contiguous(), right=True).T)
-            done += len(table)
+            for part in torch.split(table, max(1, AT_ONCE // table.shape[1])):
+                below = part.cpu().exp().double().cumsum(1)  # on the host: MPS has no float64
+                draw = uniform[:, done : done + len(part)].double() * below[:, -1]
+                samples.append(torch.searchsorted(below, draw.T.contiguous(), right=True).T)
+                done += len(part)
         return self.spec.unflatten(torch.cat(samples, dim=1), self.size)

@@ -15,6 +15,7 @@ and figure 2, a vertical and a horizontal stack, so that no earlier code is in a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
@@ -30,6 +31,8 @@ from brainvq.priors.base import Prior, PriorConfig
 
 LARGEST_TABLE = 1 << 26
 """Logits of an image: 256 MiB."""
+MOST_LAYERS = 256
+"""All that is built before the weights of a stranger's run are looked at."""
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -46,7 +49,7 @@ class Config(PriorConfig):
 
     kind: Literal["priors.pixelcnn"] = "priors.pixelcnn"
     width: PositiveInt = 64
-    layers: PositiveInt = 10
+    layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)] = 10
     kernel: Annotated[int, Field(ge=3)] = 3
     head: PositiveInt = 128
     dropout: Share = 0.1
@@ -66,7 +69,7 @@ class Config(PriorConfig):
                 f"these codes have grids {grids}; pixelcnn models one level of two axes. "
                 "Use histogram, or a tokenizer with one codebook for slices."
             )
-        if torch.Size(grids[0]).numel() * spec.entries[0] > LARGEST_TABLE:
+        if math.prod(grids[0]) * spec.entries[0] > LARGEST_TABLE:
             raise InputError(
                 f"a grid {grids[0]} of {spec.entries[0]:,} entries has more than {LARGEST_TABLE:,} logits, too many "
                 "for pixelcnn. Use a tokenizer of larger strides, or smaller images."
@@ -166,7 +169,7 @@ class Sampling:
         self.grid, self.layers = (batch, *prior.grids[0]), len(prior.layers)
         _, height, width = self.grid
         device = "cpu" if prior.position.device.type == "mps" else prior.position.device  # which has no float64
-        self.weights = {name: _matrix(value.to(device, torch.float64)) for name, value in prior.state_dict().items()}
+        self.weights = {name: _matrix(value.to(device).to(torch.float64)) for name, value in prior.state_dict().items()}
         self.table = self["frequencies.log_table_0"].view(height, width, -1) + self["head.3.bias"]
         self.skip = torch.cat([self[f"layers.{n}.skip.weight"] for n in range(self.layers)])
         self.skip_bias = torch.stack([self[f"layers.{n}.skip.bias"] for n in range(self.layers)]).sum(0)

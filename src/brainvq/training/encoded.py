@@ -85,7 +85,7 @@ def _encode(tokenizer: Tokenizer, cache: Cache, progress: Progress) -> dict[str,
     for start in range(0, len(cache), BATCH):
         x = cache.batch(np.arange(start, min(start + BATCH, len(cache))))
         for level, code in enumerate(tokenizer.encode(x)):
-            under = F.interpolate(x, size=code.shape[1:], mode="area").flatten().double().cpu()
+            under = F.interpolate(x, size=code.shape[1:], mode="area").flatten().cpu().double()
             flat = code.flatten().cpu()
             greys[level].index_add_(0, flat, under)
             counts[level] += torch.bincount(flat, minlength=len(counts[level]))

@@ -42,7 +42,7 @@ class LikelihoodTask:
         """Bits a code and bits a pixel of the weights to hand out, in float32."""
         prior = self.updates.handed_out.eval()
         losses = torch.cat([prior.log_probs(codes).mean(1) for codes in batches])
-        bits = -float(losses.double().mean()) / math.log(2)
+        bits = -float(losses.cpu().double().mean()) / math.log(2)
         pixels = torch.Size(prior.size).numel()
         return {"bits_per_code": bits, "bits_per_pixel": bits * prior.length / pixels, "score": -bits}
 
