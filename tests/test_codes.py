@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -76,6 +77,19 @@ def test_coarse_levels_come_first_in_row_major_order() -> None:
 @given(specs())
 def test_json_round_trip(drawn: tuple[CodeSpec, tuple[int, ...]]) -> None:
     assert CodeSpec.from_json(json.loads(json.dumps(drawn[0].to_json()))) == drawn[0]
+
+
+@pytest.mark.parametrize(
+    ("entries", "strides"),
+    [
+        *(([], []), ([16], []), ([16, 8], [[4, 4]]), ([16, 16], [[4, 4], [4]])),
+        *(([0], [[4, 4]]), ([-3], [[4, 4]]), ([16], [[0, 4]]), ([16], [[-4, 4]])),
+        *(([16.0], [[4, 4]]), ([True], [[4, 4]]), (["16"], [[4, 4]]), ([16], [["4", 4]])),
+    ],
+)
+def test_a_stored_spec_that_is_none_is_refused(entries: list[Any], strides: list[list[Any]]) -> None:
+    with pytest.raises(InputError, match="no spec of codes"):
+        CodeSpec.from_json({"entries": entries, "strides": strides})
 
 
 SPEC = CodeSpec((16, 4), ((8, 8), (4, 4)))

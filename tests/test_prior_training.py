@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from brainvq import models
@@ -16,7 +17,7 @@ from brainvq.data.sources import open_splits
 from brainvq.errors import InputError
 from brainvq.pipeline import load_generator
 from brainvq.presets import preset
-from brainvq.session import train_run
+from brainvq.session import evaluate_run, train_run
 from brainvq.training import encoded
 from brainvq.training.experiment import TokenizerExperiment, train
 from brainvq.training.prior import LikelihoodTask
@@ -68,6 +69,36 @@ def test_stopped_and_resumed_is_bit_equal(tokenizer, slices_folder, tmp_path, mo
             train_prior(prior_experiment(), tokenizer, slices_folder, run)
     train_prior(prior_experiment(), tokenizer, slices_folder, run, resume=True)
     assert weights(run) == weights(whole)
+
+
+@pytest.mark.parametrize("name", ["histogram", "pixelcnn", "dcgan"])
+def test_a_prior_of_every_preset_comes_back_out_of_its_run(name, slices_folder, cache, tmp_path):
+    for path in slices_folder.rglob("*.png"):
+        Image.open(path).crop((0, 0, 16, 32)).save(path)  # 8 x 4 codes: powers of two, which a DCGAN needs
+    tokenizer = train(tokenizer_experiment(), slices_folder, tmp_path / "tokenizer")
+    small = {"pixelcnn": ("prior.width=8", "prior.layers=2"), "dcgan": ("prior.width=2", "prior.latent=4")}
+    experiment = override(preset(name), [*small.get(name, ()), "train.steps=2", "train.precision=fp32"])
+    assert isinstance(experiment, PriorExperiment)
+    generator = load_generator(train_prior(experiment, tokenizer, slices_folder, tmp_path / "prior"))
+    assert generator.images(generator.codes(2)).shape == (2, 32, 16)
+
+
+def test_bits_and_neighbours_are_measured_with_the_data_of_training_alone(tokenizer, slices_folder, tmp_path):
+    run = train_prior(prior_experiment(), tokenizer, slices_folder, tmp_path / "prior")
+    path = next((slices_folder / "keras_png_slices_train").glob("case_001*"))
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    with pytest.raises(InputError, match=r"trained on other images .* Give the data"):
+        evaluate_run(run, str(slices_folder), "validate")
+    assert not (run / "evaluation").exists()
+
+
+def test_a_run_without_its_tokenizers_hash_is_not_resumed(tokenizer, slices_folder, tmp_path):
+    run = train_prior(prior_experiment(), tokenizer, slices_folder, tmp_path / "prior")
+    config = json.loads((run / "config.json").read_text())
+    for bad in ({**config, "tokenizer": {}}, {**config, "spec": {}}, {**config, "tokenizer": None}):
+        (run / "config.json").write_text(json.dumps(bad))
+        with pytest.raises(InputError, match=r"config\.json is damaged"):
+            train_prior(prior_experiment("train.steps=12"), tokenizer, slices_folder, run, resume=True)
 
 
 def test_images_are_encoded_once(tokenizer, slices_folder, tmp_path):

@@ -16,6 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import brainvq
 from brainvq import cli, sampling
@@ -366,6 +367,31 @@ def test_models_that_cannot_sample_are_refused_and_nothing_is_written(call, runs
     (alone / "model.safetensors").write_bytes(data)
     refused(call("sample", alone, "--out", out, "--tokenizer", runs / "tokenizer"), "model.safetensors", "damaged")
     assert not out.exists()
+
+
+def test_a_prior_that_was_tampered_with_is_refused_in_one_line(call, runs, prior, tmp_path):
+    copy = tmp_path / "prior"
+    shutil.copytree(prior, copy)
+    good = json.loads((copy / "config.json").read_text())
+    good["tokenizer"]["path"] = str(runs / "tokenizer")
+    pixelcnn = {**good["experiment"], "prior": {"kind": "priors.pixelcnn", "layers": 10**9}}
+    specs = [([0], [[8, 8]]), ([16], [[0, 8]]), ([16], []), ([16, 16], [[8, 8]]), ([10**12], [[8, 8]])]
+    bad = [
+        *({**good, "spec": {"entries": entries, "strides": strides}} for entries, strides in specs),
+        *({**good, "size": size} for size in (None, 32, [0, 24], [10**30, 24], [32.0, 24], ["32", 24], [32])),
+        *({**good, "tokenizer": {**good["tokenizer"], "weights_sha256": value}} for value in (None, 7, [])),
+        *({**good, "tokenizer": value} for value in (None, {}, {"path": 7, "weights_sha256": "a"})),
+    ]
+    for config in bad:
+        (copy / "config.json").write_text(json.dumps(config))
+        refused(call("sample", copy, "--out", tmp_path / "out"), str(copy))
+    (copy / "config.json").write_text(json.dumps({**good, "experiment": pixelcnn}))
+    refused(call("sample", copy, "--out", tmp_path / "out"), "layers")
+    weights = load_file(copy / "model.safetensors")
+    save_file({**weights, "log_table_0": weights["log_table_0"] * torch.nan}, copy / "model.safetensors")
+    (copy / "config.json").write_text(json.dumps({**good, "weights_sha256": None}))
+    refused(call("sample", copy, "--out", tmp_path / "out"), "NaN")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_tokenizer_that_was_moved_serves_from_its_new_place_and_a_changed_one_does_not(call, runs, tmp_path):

@@ -111,7 +111,21 @@ class CodeSpec:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> CodeSpec:
-        return cls(tuple(data["entries"]), tuple(tuple(stride) for stride in data["strides"]))
+        """What `to_json` gave.
+
+        Raises:
+            InputError: not one stride for each level, or numbers that are no counts.
+            KeyError, TypeError: no spec at all.
+        """
+        entries, strides = tuple(data["entries"]), tuple(tuple(stride) for stride in data["strides"])
+        numbers = [*entries, *(n for stride in strides for n in stride)]
+        fits = 0 < len(entries) == len(strides) and len({len(stride) for stride in strides}) == 1
+        if not fits or not all(type(n) is int and n > 0 for n in numbers):
+            raise InputError(
+                f"entries {list(entries)} with strides {[list(stride) for stride in strides]} are no spec of codes; "
+                "expected for each level a number of entries and as many strides as an image has axes, all at least 1."
+            )
+        return cls(entries, strides)
 
 
 def _shape(size: Sequence[int]) -> str:

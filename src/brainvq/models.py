@@ -77,9 +77,14 @@ def open_prior(
 
     def build() -> Prior:
         part = from_json(_StoredPrior, {"prior": config["experiment"]["prior"]}).prior
-        return part.build(CodeSpec.from_json(config["spec"]), config["size"])
+        try:
+            return part.build(_spec(folder, config), config["size"])
+        except InputError as error:
+            raise InputError(f"{folder / 'config.json'}: {error}") from error
 
     prior = _loaded(folder, config, build)
+    if any(tensor.isnan().any() for tensor in prior.state_dict().values()):
+        raise InputError(f"{folder / 'model.safetensors'} is damaged: it holds NaN. Train the prior again.")
     for order, entries in zip(prior.orders, prior.spec.entries, strict=True):
         if len(order) and int(order.max()) >= entries:
             raise InputError(f"{folder / 'model.safetensors'} is damaged: it orders entries that the codebook lacks.")
@@ -89,8 +94,7 @@ def open_prior(
 
 def _tokenizer_of(folder: Path, config: dict[str, Any], given: str | Path | None, device: str | torch.device) -> Model:
     try:
-        path, expected = config["tokenizer"]["path"], config["tokenizer"]["weights_sha256"]
-        where = Path(given) if given is not None else folder / path
+        where = Path(given) if given is not None else folder / config["tokenizer"]["path"]
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / 'config.json'} is damaged: {type(error).__name__} {error}.") from error
     if given is None and not (where / "config.json").exists():
@@ -98,12 +102,17 @@ def _tokenizer_of(folder: Path, config: dict[str, Any], given: str | Path | None
             f"{folder}: its tokenizer is not at {os.path.normpath(where)} any more. Say where it is with --tokenizer."
         )
     found = open_model(where, device)
-    refuse_other_tokenizer(found, expected, CodeSpec.from_json(config["spec"]), folder)
+    refuse_other_tokenizer(found, config, folder)
     return found
 
 
-def refuse_other_tokenizer(found: Model, weights_sha256: str, spec: CodeSpec, prior: Path) -> None:
-    """Raises InputError unless `found` is the tokenizer that `prior` was trained on; both sides are named."""
+def refuse_other_tokenizer(found: Model, config: dict[str, Any], prior: Path) -> None:
+    """Raises InputError unless `found` is the tokenizer that `prior`, of this config.json, was trained on; both sides
+    are named."""
+    try:
+        weights_sha256, spec = str(config["tokenizer"]["weights_sha256"]), _spec(prior, config)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{prior / 'config.json'} is damaged: {type(error).__name__} {error}.") from error
     if found.tokenizer.spec != spec:
         raise InputError(
             f"{found.folder} makes codes of {found.tokenizer.spec.to_json()}; the prior {prior} was trained on "
@@ -114,6 +123,13 @@ def refuse_other_tokenizer(found: Model, weights_sha256: str, spec: CodeSpec, pr
             f"{found.folder} is the tokenizer {found.weights_sha256[:12]}; the prior {prior} was trained on the codes "
             f"of {weights_sha256[:12]}. Give that one, or train a new prior."
         )
+
+
+def _spec(folder: Path, config: dict[str, Any]) -> CodeSpec:
+    try:
+        return CodeSpec.from_json(config["spec"])
+    except (KeyError, TypeError, InputError) as error:
+        raise InputError(f"{folder / 'config.json'} is damaged: {type(error).__name__} {error}.") from error
 
 
 def _config_with_weights(folder: Path, kind: str) -> dict[str, Any]:
@@ -151,10 +167,10 @@ def _loaded(folder: Path, config: dict[str, Any], build: Callable[[], M]) -> M:
         if found != expected:
             raise InputError(f"{weights} does not hold the weights of {where}.")
         model = build()
-        if model.spec != CodeSpec.from_json(config["spec"]):
+        if model.spec != _spec(folder, config):
             raise InputError(f"{where} contradicts itself: its spec is not that of its tokenizer.")
         model.load_state_dict(load(weights.read_bytes()))
-    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (KeyError, TypeError, OverflowError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{where} or the weights beside it are damaged: {type(error).__name__} {error}.") from error
     return model
 

@@ -92,6 +92,7 @@ def _evaluate_prior(
         name: open_cache(splits[name], multiple=_multiple(generator.pipeline), device=generator.pipeline.device)
         for name in ("train", split)
     }
+    _refuse_other_train_split(folder, generator.config, data, caches["train"].fingerprint)
     codes = {name: encode_split(generator.tokenizer, cache) for name, cache in caches.items()}
     found = evaluate_prior(
         generator,
@@ -115,6 +116,19 @@ def _evaluate_prior(
         orders=generator.orders,
     )
     return found.result
+
+
+def _refuse_other_train_split(folder: Path, config: dict[str, Any], data: str, fingerprint: str) -> None:
+    """Nearest training images, and the histogram's bits, mean nothing but with the images that the prior has seen."""
+    try:
+        seen = config["data"]["splits"]["train"]["fingerprint"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'config.json'} is damaged: {type(error).__name__} {error}.") from error
+    if seen != fingerprint:
+        raise InputError(
+            f"{folder} was trained on other images (SHA-256 {str(seen)[:12]}) than the train split of {data} "
+            f"({fingerprint[:12]}), so samples cannot be held against what it has seen. Give the data of its training."
+        )
 
 
 def _splits(data: str, split: str, experiment: Experiment) -> dict[str, Source]:

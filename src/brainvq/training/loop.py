@@ -37,7 +37,7 @@ class TrainConfig(Config):
         checkpoint_every, validate_every: in steps.
         seed: of weights, data order and everything random.
         precision: of training alone; "auto" is bf16 where the hardware multiplies it, else fp32.
-        keep: the weights that the run hands out are the "best" on validate by SSIM, or the "last".
+        keep: the weights that the run hands out are the "best" on validate (by SSIM, a prior by bits), or the "last".
     """
 
     steps: PositiveInt | None = None

@@ -10,7 +10,6 @@ import torch
 
 from brainvq import models
 from brainvq import run as runs
-from brainvq.codes import CodeSpec
 from brainvq.config import PartOf, to_json
 from brainvq.priors.base import PriorConfig
 from brainvq.training.base import PriorTaskConfig
@@ -48,10 +47,7 @@ def train_prior(
     model = models.open_model(tokenizer, accelerator.device)
     spec = model.tokenizer.spec
     if (out / "config.json").exists():
-        before = runs.read_config(out)
-        models.refuse_other_tokenizer(
-            model, before["tokenizer"]["weights_sha256"], CodeSpec.from_json(before["spec"]), out
-        )
+        models.refuse_other_tokenizer(model, runs.read_config(out), out)
     with accelerator.main_process_first():
         caches = open_data(data, experiment.data, spec.multiple, accelerator.device, watch)
         codes = {name: encode_split(model, cache, _telling(watch, name)) for name, cache in caches.items()}
