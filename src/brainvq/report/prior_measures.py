@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from brainvq.metrics.definitions import GENERATION
-from brainvq.report.blocks import missing, pairs, scroll
+from brainvq.report import blocks
 from brainvq.report.markup import Html, join, tag
 from brainvq.report.prior_record import PriorRecord
 from brainvq.report.prior_stored import Beside, Described, PriorEvaluation
@@ -29,7 +29,7 @@ class Row:
 
 def table(record: PriorRecord) -> Html:
     if not record.evaluations:
-        return missing("Nothing is measured yet.", record.command("evaluate"))
+        return blocks.missing("Nothing is measured yet.", record.command("evaluate"))
     return join(*(_table(record, result) for result in record.evaluations.values()))
 
 
@@ -48,32 +48,25 @@ def _table(record: PriorRecord, result: PriorEvaluation) -> Html:
             tag("td", row.value),
             tag("td", row.beside, tag("small", row.against) if row.beside is not None else None),
         )
-        for row in rows(result)
+        for row in (*_bits(result), *_similarities(result), *_others(result))
         if row.value is not None
     ]
     heads = ("measure", str(result.model.get("preset") or "prior"), "to compare with")
-    head = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in heads)))
-    inside = tag("table", head, tag("tbody", *lines), class_="worded")
-    named = [(GENERATION[name].label, text) for name, text in definitions(result).items()]
-    exact = tag("details", tag("summary", "How each measure is defined"), pairs(named)) if named else None
-    return join(tag("p", caption, class_="muted prose"), scroll(inside, f"Measures on {result.split}"), exact)
+    named = [(GENERATION[name].label, text) for name, text in defined(result).items()]
+    told = blocks.measured(result, caption, heads, lines, class_="worded")
+    return join(told, blocks.definitions(named) if named else None)
 
 
-def measured(result: PriorEvaluation, name: str) -> bool:
-    """Whether the evaluation has a value of a measure of `metrics.definitions.GENERATION`."""
+def defined(result: PriorEvaluation) -> dict[str, str]:
+    """The definitions of what was measured, in the words of the evaluation."""
+    return {name: text for name, text in result.definitions.items() if name in GENERATION and _has(result, name)}
+
+
+def _has(result: PriorEvaluation, name: str) -> bool:
     if name in ("bits_per_code", "bits_per_pixel", "saved"):
         return result.bits is not None
     found = getattr(result.measures, name, None)
     return found is not None and getattr(found, "samples", 0) is not None
-
-
-def definitions(result: PriorEvaluation) -> dict[str, str]:
-    """Of what was measured, in the words of the evaluation."""
-    return {name: text for name, text in result.definitions.items() if name in GENERATION and measured(result, name)}
-
-
-def rows(result: PriorEvaluation) -> list[Row]:
-    return [*_bits(result), *_similarities(result), *_others(result)]
 
 
 def _bits(result: PriorEvaluation) -> list[Row]:
@@ -107,31 +100,23 @@ def _bits(result: PriorEvaluation) -> list[Row]:
 
 
 def _similarities(result: PriorEvaluation) -> list[Row]:
-    found, data = result.measures, result.data
+    words = {
+        "nearest_train": f"Of all {result.data.train_images:,} training images. Well above real images: look for "
+        "copies. Well below: the samples resemble nothing in train. It cannot find copies of parts.",
+        "nearest_train_as_many": f"Among {result.data.subjects:,} training subjects, to be held against the next line: "
+        "more images hold nearer ones.",
+        "nearest_validate": f"Of {result.split}. Where samples lie well below the line above, they lean on training "
+        "images.",
+    }
     return [
         Row(
-            GENERATION["nearest_train"].label,
-            interval(found.nearest_train),
-            "real images",
-            interval(found.real_nearest_train),
-            f"Of all {data.train_images:,} training images. Well above real images: look for copies. Well below: the "
-            "samples resemble nothing in train. It cannot find copies of parts.",
-        ),
-        Row(
-            GENERATION["nearest_train_as_many"].label,
-            interval(found.nearest_train_as_many),
-            "real images",
-            interval(found.real_nearest_train_as_many),
-            f"Among {data.subjects:,} training subjects, to be held against the next line: more images hold nearer "
-            "ones.",
-        ),
-        Row(
-            GENERATION["nearest_validate"].label,
-            interval(found.nearest_validate),
-            "real images, other subjects",
-            interval(found.real_nearest_validate),
-            f"Of {result.split}. Where samples lie well below the line above, they lean on training images.",
-        ),
+            GENERATION[name].label,
+            interval(getattr(result.measures, name)),
+            "real images, other subjects" if name == "nearest_validate" else "real images",
+            interval(getattr(result.measures, f"real_{name}")),
+            text,
+        )
+        for name, text in words.items()
     ]
 
 

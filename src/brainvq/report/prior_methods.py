@@ -6,8 +6,8 @@ from typing import Any
 
 from brainvq.metrics.definitions import GENERATION, MEASURES
 from brainvq.metrics.statistics import DRAWS
+from brainvq.report import prior_measures
 from brainvq.report.methods import codes, data, defined, machine, software, took
-from brainvq.report.prior_measures import definitions
 from brainvq.report.prior_record import PriorRecord
 from brainvq.report.prior_stored import PriorEvaluation
 from brainvq.report.prose import SENTENCES, listed, loss, optimiser, precision, settings
@@ -86,5 +86,5 @@ def measures(result: PriorEvaluation) -> str:
     told = [MEASURES["ssim"].definition]
     if result.measures.described_ssim is not None:
         told.append(defined(MEASURES["ssim_shifted"].label, MEASURES["ssim_shifted"].definition))
-    told += [defined(GENERATION[name].label, text) for name, text in definitions(result).items()]
+    told += [defined(GENERATION[name].label, text) for name, text in prior_measures.defined(result).items()]
     return " ".join([*told, "Generated images were not audited for copies of training subjects."])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from brainvq.report.blocks import figure, missing, picture, scale
+from brainvq.report.blocks import beside, figure, missing, picture, pictures_of, scale
 from brainvq.report.ink import Drawing
 from brainvq.report.kept import Pixels
 from brainvq.report.markup import Html, join, tag
@@ -12,7 +12,6 @@ from brainvq.report.pictures import code_colours, code_scale, data_uri
 from brainvq.report.prior_drawings import CURVES
 from brainvq.report.prior_examples import Grids, PriorExamples
 from brainvq.report.prior_record import PriorRecord
-from brainvq.report.prior_stored import PriorEvaluation
 
 NOT_AUDITED = (
     "Not audited for copies of training subjects: the nearest images are found by whole-image similarity, which misses "
@@ -21,7 +20,7 @@ NOT_AUDITED = (
 
 
 def samples(record: PriorRecord) -> Html:
-    found = _examples(record)
+    found = pictures_of(record)
     if isinstance(found, Html):
         return found if record.headline else join(found, missing("Samples alone, as files:", record.command("sample")))
     result, examples = found
@@ -68,10 +67,9 @@ def _facing(generated: list[Html], real: list[Html]) -> Html:
 
 
 def neighbours(record: PriorRecord, drawings: Mapping[str, Drawing]) -> Html:
-    found = _examples(record)
-    drawn = drawings.get("nearest")
+    found, drawn = pictures_of(record), drawings.get("nearest")
     if isinstance(found, Html):
-        return found if drawn is None else tag("div", found, figure(drawn), class_="beside-panel")
+        return beside(found, drawn)
     result, examples = found
     intro = (
         f"Beside each of these samples, the most similar of the {result.data.train_images:,} training images: the "
@@ -83,8 +81,7 @@ def neighbours(record: PriorRecord, drawings: Mapping[str, Drawing]) -> Html:
         for i, (sample, nearest) in enumerate(zip(examples.samples, examples.nearest, strict=True))
     ]
     told = tag("p", intro, tag("b", NOT_AUDITED), class_="prose")
-    above = told if drawn is None else tag("div", told, figure(drawn), class_="beside-panel")
-    return join(above, tag("div", *pairs, class_="pairs"))
+    return join(beside(told, drawn), tag("div", *pairs, class_="pairs"))
 
 
 def _pair(i: int, sample: Pixels, nearest: Pixels, examples: PriorExamples) -> Html:
@@ -115,16 +112,3 @@ def training(record: PriorRecord, drawings: Mapping[str, Drawing]) -> Html:
     else:
         told = "The loss is the mean number of bits a code. Where validate rises while train falls, the prior overfits."
     return join(tag("p", told, class_="prose"), tag("div", *panels, class_="panels"))
-
-
-def _examples(record: PriorRecord) -> tuple[PriorEvaluation, PriorExamples] | Html:
-    """What there is to show, or the words and the command for what is not there."""
-    result = record.headline
-    if result is None:
-        return missing("No pictures yet: they come with an evaluation.", record.command("evaluate"))
-    examples = record.examples.get(result.split)
-    return (
-        missing("The pictures of this evaluation are not in the run.", record.evaluate(result))
-        if examples is None
-        else (result, examples)
-    )

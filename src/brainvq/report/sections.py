@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from brainvq.metrics.definitions import MEASURES
-from brainvq.report.blocks import figure, missing, pairs, picture, scale, scroll
+from brainvq.report.blocks import beside, definitions, figure, measured, missing, pairs, picture, pictures_of, scale
 from brainvq.report.drawings import LOSSES, VALIDATION
 from brainvq.report.examples import Example, Examples
 from brainvq.report.ink import Drawing
@@ -32,14 +32,10 @@ def times(size: Sequence[int]) -> str:
 
 
 def reconstructions(record: Record, drawings: Mapping[str, Drawing]) -> Html:
-    result = record.headline
-    if result is None:
-        return missing("No pictures yet: they come with an evaluation.", record.command("evaluate"))
-    examples = record.examples.get(result.split)
-    if examples is None:
-        intro = missing("The pictures of this evaluation are not in the run.", record.evaluate(result))
-        return tag("div", intro, figure(drawings["subjects"]), class_="beside-panel")
-    levels = len(examples.about.grey)
+    found, drawn = pictures_of(record), drawings.get("subjects")
+    if isinstance(found, Html):
+        return beside(found, drawn)
+    result, examples = found
     intro = tag(
         "div",
         tag(
@@ -52,11 +48,10 @@ def reconstructions(record: Record, drawings: Mapping[str, Drawing]) -> Html:
         scale("dark", code_scale(), "bright: each code has the colour of the mean grey level that it stands for"),
         class_="stack",
     )
-    rows = [_example(example, examples, result, levels) for example in examples.items]
-    return join(tag("div", intro, figure(drawings["subjects"]), class_="beside-panel"), *rows)
+    return join(beside(intro, drawn), *(_example(example, examples, result) for example in examples.items))
 
 
-def _example(example: Example, examples: Examples, result: Evaluation, levels: int) -> Html:
+def _example(example: Example, examples: Examples, result: Evaluation) -> Html:
     about = example.about
     mean = result.per_subject.get(about.subject, {}).get("ssim")
     of_subject = "" if mean is None else f", mean of the subject {mean:.4f}"
@@ -74,7 +69,7 @@ def _example(example: Example, examples: Examples, result: Evaluation, levels: i
     for level, (grid, grey) in enumerate(zip(about.codes, examples.about.grey, strict=True)):
         size = f"{len(grid)} × {len(grid[0])}"
         used = len({code for row in grid for code in row})
-        name = "codes" if levels == 1 else f"codes, level {level + 1}"
+        name = "codes" if len(about.codes) == 1 else f"codes, level {level + 1}"
         alt = f"Map of the {size} codes of {who}, {used} different entries"
         shown.append(picture(data_uri(code_colours(grid, grey)), alt, f"{name}, {size}, {used} entries", "codes"))
     title = f"{about.role.capitalize()} subject"
@@ -99,20 +94,18 @@ def _table(result: Evaluation) -> Html:
     ]
     arrows = {_label(name): "↑" if measure.better == "higher" else "↓" for name, measure in MEASURES.items()}
     lines = []
-    for label, value, *beside in result.table:
+    for label, value, *others in result.table:
         name = f"{label} {arrows[label]}" if label in arrows else label
         mean, bracket, interval = value.partition(" [")
         cell = join(tag("b", mean), tag("small", bracket.strip() + interval) if bracket else None)
-        cells = [tag("th", name, scope="row"), tag("td", cell), *(tag("td", text) for text in beside)]
+        cells = [tag("th", name, scope="row"), tag("td", cell), *(tag("td", text) for text in others)]
         lines.append(tag("tr", *cells, class_="key" if label in KEY_MEASURES else None))
     data = result.data
     caption = (
         f"{data.name}, {result.split}: {data.images:,} images of {data.subjects:,} subjects. Means over images, with "
         "95 % intervals by bootstrap over subjects. ↑ higher is better, ↓ lower."
     )
-    head = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in heads)))
-    inside = tag("table", head, tag("tbody", *lines))
-    return join(tag("p", caption, class_="muted prose"), scroll(inside, f"Measures on {result.split}"))
+    return measured(result, caption, heads, lines)
 
 
 def _label(name: str) -> str:
@@ -126,7 +119,7 @@ def _definitions(result: Evaluation) -> Html:
         for name, text in result.definitions.items()
         if name in result.measures or name not in MEASURES
     ]
-    return tag("details", tag("summary", "How each measure is defined"), pairs(named))
+    return definitions(named)
 
 
 def training(record: Record, drawings: Mapping[str, Drawing]) -> Html:
@@ -165,4 +158,4 @@ def codebook(record: Record, drawings: Mapping[str, Drawing]) -> Html:
             ("Held out", f"{usage.held_out_bits_per_pixel:.4f} bits a pixel, by a coder that learned from others")
         )
     told = tag("div", tag("p", sentence, class_="prose"), pairs(rates), class_="stack")
-    return tag("div", told, figure(drawings["codebook"]), class_="beside-panel")
+    return beside(told, drawings["codebook"])
