@@ -17,7 +17,8 @@ from brainvq.codes import Codes, CodeSpec
 from brainvq.data.loader import Cache, open_cache
 from brainvq.data.sources import open_source, open_splits
 from brainvq.errors import InputError
-from brainvq.evaluate_prior import Evaluated, _EightBit, evaluate_prior
+from brainvq.evaluate_prior import Evaluated, evaluate_prior
+from brainvq.evaluate_prior.neighbours import EightBit
 from brainvq.metrics.definitions import GENERATION
 from brainvq.metrics.distortion import ssim
 from brainvq.metrics.generation import described_ssim, live_share, mean_pairwise_ssim, nearest, spread_over_subjects
@@ -302,7 +303,7 @@ def test_images_of_16_bits_are_compared_in_8(tmp_path: Path, cache: Path) -> Non
         Image.fromarray(image.astype(np.uint16) * 257).save(folder / f"case_00{n}_slice_0.png")
     found = open_cache(open_source(folder, split=None), multiple=(2, 2))
     assert found.images.dtype == np.uint16
-    seen = _EightBit(found)[np.array([2, 0])]
+    seen = EightBit(found)[np.array([2, 0])]
     assert (seen.dtype, seen.shape) == (np.uint8, (2, *SIZE))
     assert seen.astype(float) == pytest.approx(found.images[[2, 0]] / 257, abs=0.51), "as the model sees them"
 

@@ -2,14 +2,15 @@
 
 Bits stand beside those of a histogram by position that has seen the same train codes. Whatever is measured of samples
 is measured of as many real held-out images too, after they went through the same tokenizer: its blur alone moves every
-similarity, so original images would be the wrong bar. The result is plain JSON (format 1).
+similarity, so original images would be the wrong bar. The result is plain JSON (format 1). `bits.py` has the bits,
+`neighbours.py` the real images and which of them come nearest; here the rest is measured, and all laid out.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,21 +21,16 @@ from numpy.typing import NDArray
 from brainvq.codes import Codes
 from brainvq.data.loader import Cache
 from brainvq.errors import InputError
+from brainvq.evaluate_prior.bits import Advance, Range, bits_of, parts, ranges
+from brainvq.evaluate_prior.neighbours import EightBit, Pools, told
 from brainvq.metrics import generation
 from brainvq.metrics.definitions import GENERATION
-from brainvq.metrics.distortion import to_uint8
-from brainvq.metrics.statistics import Interval, by_subject, intervals, paired
 from brainvq.pipeline import Generator
-from brainvq.priors import histogram
 from brainvq.priors.base import Prior
 from brainvq.training.encoded import EncodedSplit
 
 FORMAT = 1
 SAMPLES = 64
-CODES_AT_ONCE = 1 << 15
-Advance = Callable[[int], None]
-Range = dict[str, float | None]
-"""mean, low and high: 95 % intervals by bootstrap."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,14 +77,16 @@ def evaluate_prior(
     total = _work(generator.prior, train, held_out, n, len(real))
     advance = _counter(progress, total)
     size = held_out_images.images.shape[1:]
-    bits = _bits(generator.prior, train, held_out, math.prod(size), advance) if generator.prior.has_likelihood else None
+    bits = None
+    if generator.prior.has_likelihood:
+        bits = bits_of(generator.prior, train, held_out, math.prod(size), advance)
     codes, images, seconds = _sample(generator, n, seed, advance)
     real_codes = held_out.batch(real)
     both = np.concatenate([images, _decode(generator, real_codes)])[:, : size[0], : size[1]]
     images, real_images = both[:n], both[n:]
-    pools = Pools(_EightBit(train_images), _EightBit(held_out_images), train.subjects, held_out.subjects)
+    pools = Pools(EightBit(train_images), EightBit(held_out_images), train.subjects, held_out.subjects)
     own = [held_out.subjects[i] for i in real]
-    found = _nearest(both, n, own, pools, seed, advance)
+    found = pools.nearest(both, own, seed=seed, advance=advance)
     result = {
         "format": FORMAT,
         "kind": "prior",
@@ -113,8 +111,8 @@ def evaluate_prior(
         },
         "per_sample": [
             {
-                "nearest_train": _neighbour(found["nearest_train"], i, train.subjects),
-                "nearest_validate": _neighbour(found["nearest_validate"], i, held_out.subjects),
+                "nearest_train": told(found["nearest_train"], i, train.subjects),
+                "nearest_validate": told(found["nearest_validate"], i, held_out.subjects),
             }
             for i in range(n)
         ],
@@ -125,32 +123,6 @@ def evaluate_prior(
     advance(total)
     nearest = pools.train[found["nearest_train"].index[:n]]
     return Evaluated(result, codes, images, real_codes, real_images, nearest)
-
-
-@dataclass(frozen=True, eq=False)
-class Pools:
-    """The real images that others are held against, with a subject for each."""
-
-    train: _EightBit
-    held_out: _EightBit
-    train_subjects: Sequence[str]
-    held_out_subjects: Sequence[str]
-
-
-class _EightBit:
-    """The images of a cache as an array (N, H, W) uint8 that is never whole in memory."""
-
-    def __init__(self, cache: Cache) -> None:
-        self.cache = cache
-
-    def __len__(self) -> int:
-        return len(self.cache)
-
-    def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[np.uint8]:
-        if self.cache.images.dtype == np.uint8:
-            return np.asarray(self.cache.images[indices])
-        height, width = self.cache.images.shape[1:]
-        return to_uint8(self.cache.batch(indices))[:, 0, :height, :width].cpu().numpy().astype(np.uint8)
 
 
 def _check(generator: Generator, train: Cache, held_out: Cache, n: int) -> None:
@@ -208,46 +180,10 @@ def _counter(progress: Callable[[int, int], None] | None, total: int) -> Advance
     return advance
 
 
-@torch.no_grad()
-def _bits(prior: Prior, train: EncodedSplit, held_out: EncodedSplit, pixels: int, advance: Advance) -> dict[str, Any]:
-    """Bits of the held-out codes by the prior and by the histogram of train codes, as the result tells them."""
-    baseline = histogram.Config().build(prior.spec, prior.size).to(held_out.batch([0])[0].device)
-    baseline.start((train.batch(part) for part in _parts(len(train), prior)), train.orders)
-    mine, theirs = np.empty(len(held_out)), np.empty(len(held_out))
-    for part in _parts(len(held_out), prior):
-        codes = held_out.batch(part)
-        for bits, one in ((mine, prior), (theirs, baseline)):
-            bits[part] = -one.log_prob(codes).cpu().double().numpy() / math.log(2)
-        advance(len(part))
-    if not np.isfinite(mine).all():
-        raise InputError("the prior gives bits that are not finite. Has its training diverged?")
-    columns = {
-        "per_code": mine / prior.length,
-        "per_pixel": mine / pixels,
-        "histogram_per_code": theirs / prior.length,
-    }
-    names, sums, counts = by_subject(columns["per_code"], held_out.subjects)
-    return {
-        **_ranges(columns, held_out.subjects),
-        "saved": _saved(mine, theirs, held_out.subjects),
-        "nominal_per_code": prior.spec.bits(prior.size) / prior.length,
-        "nominal_per_pixel": prior.spec.bits(prior.size) / pixels,
-        "per_subject": {str(s): total / count for s, total, count in zip(names, sums.tolist(), counts, strict=True)},
-    }
-
-
-def _saved(mine: NDArray[np.float64], theirs: NDArray[np.float64], subjects: Sequence[str]) -> Range:
-    """1 - mine / theirs of all bits together: a mean over subjects in which each weighs the bits of `theirs`."""
-    names, sums, _ = by_subject(mine, subjects)
-    _, weights, _ = by_subject(theirs, subjects)
-    each = {str(s): float(1 - m / t) for s, m, t in zip(names, sums, weights, strict=True)}
-    return _range(paired(dict.fromkeys(each, 0.0), each, dict(zip(each, weights.round().astype(int), strict=True))))
-
-
 def _sample(generator: Generator, n: int, seed: int, advance: Advance) -> tuple[Codes, NDArray[np.uint8], float]:
     """Codes of the samples, their images with padding, and the seconds that one took from seed to image."""
     codes, images, seconds = [], [], 0.0
-    for part in _parts(n, generator.prior):
+    for part in parts(n, generator.prior):
         started = time.perf_counter()
         codes.append(generator.codes(len(part), seed=seed, first=int(part[0])))
         images.append(generator.images(codes[-1]))
@@ -257,59 +193,12 @@ def _sample(generator: Generator, n: int, seed: int, advance: Advance) -> tuple[
 
 
 def _decode(generator: Generator, codes: Codes) -> NDArray[np.uint8]:
-    parts = _parts(len(codes[0]), generator.prior)
-    return np.concatenate([generator.images(tuple(level[part] for level in codes)) for part in parts])
-
-
-def _nearest(
-    both: NDArray[np.uint8], n: int, own: Sequence[str], pools: Pools, seed: int, advance: Advance
-) -> dict[str, generation.Neighbours]:
-    """Neighbours of the samples and, after these, of the real images; a real image never meets its own subject.
-
-    Without a second held-out subject there is nothing to compare a real image with: then samples stand alone.
-    """
-    as_many = generation.of_subjects(pools.train_subjects, len(set(pools.held_out_subjects)), seed=seed)
-    sampled = [""] * n  # the subject of no image
-    others = both if len(set(pools.held_out_subjects)) > 1 else both[:n]
-    return {
-        "nearest_train": generation.nearest(both, pools.train, advance=advance),
-        "nearest_train_as_many": generation.nearest(both, pools.train, among=as_many, advance=advance),
-        "nearest_validate": generation.nearest(
-            others,
-            pools.held_out,
-            own=[*sampled, *own][: len(others)],
-            subjects=pools.held_out_subjects,
-            advance=advance,
-        ),
-    }
+    each = parts(len(codes[0]), generator.prior)
+    return np.concatenate([generator.images(tuple(level[part] for level in codes)) for part in each])
 
 
 def _similarities(found: Mapping[str, generation.Neighbours], n: int, own: Sequence[str]) -> dict[str, Range]:
     """SSIM to the nearest: samples are independent draws, real images are draws of subjects."""
     samples = {name: neighbours.ssim[:n] for name, neighbours in found.items()}
     real = {f"real_{name}": neighbours.ssim[n:] for name, neighbours in found.items() if len(neighbours.ssim) > n}
-    return _ranges(samples, [str(i) for i in range(n)]) | _ranges(real, own)
-
-
-def _ranges(columns: Mapping[str, NDArray[np.float64]], subjects: Sequence[str]) -> dict[str, Range]:
-    found = intervals(columns, subjects)
-    return {name: _range(one) for name, one in found.items()}
-
-
-def _range(found: Interval) -> Range:
-    return {"mean": found.mean, "low": found.low, "high": found.high}
-
-
-def _neighbour(found: generation.Neighbours, i: int, subjects: Sequence[str]) -> dict[str, Any]:
-    return {
-        "index": int(found.index[i]),
-        "subject": subjects[int(found.index[i])],
-        "correlation": float(found.correlation[i]),
-        "ssim": float(found.ssim[i]),
-    }
-
-
-def _parts(count: int, prior: Prior) -> Iterator[NDArray[np.int64]]:
-    """Indices 0 .. count - 1, at most 16 at once and fewer where grids are large."""
-    step = max(1, min(16, CODES_AT_ONCE // prior.length))
-    return (np.arange(start, min(start + step, count)) for start in range(0, count, step))
+    return ranges(samples, [str(i) for i in range(n)]) | ranges(real, own)
