@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,19 +19,11 @@ from torch import Tensor
 from brainvq.codes import Codes, CodeSpec
 from brainvq.data.loader import Cache
 from brainvq.errors import InputError
+from brainvq.evaluate import Reconstructs
 from brainvq.metrics.distortion import ssim, to_uint8
 from brainvq.report.kept import FILE, Kept, Pixels, is_grid, keep, load_about, load_picture
 
 Role = Literal["typical", "best", "worst"]
-
-
-class Reconstructs(Protocol):
-    """A pipeline, or anything else that turns images into codes and back."""
-
-    @property
-    def spec(self) -> CodeSpec: ...
-
-    def reconstruct_batch(self, x: Tensor) -> tuple[Tensor, Codes]: ...
 
 
 class Stated(BaseModel):

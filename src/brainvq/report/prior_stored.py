@@ -47,7 +47,6 @@ class Real(BaseModel):
     """The real images beside the samples."""
 
     n: int
-    subjects: int
 
 
 class Described(BaseModel):

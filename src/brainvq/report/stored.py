@@ -81,7 +81,6 @@ class Interval(BaseModel):
 
 class Level(BaseModel):
     entries: PositiveInt
-    live_entries: int
     counts: list[int]
 
 

@@ -33,9 +33,8 @@ FEATURES = 4096  # float32 numbers that a prior keeps for each code, beside one 
 
 @dataclass(frozen=True)
 class Samples:
-    """`folder` holds the first `done` images of its seed; `new` of them were drawn now."""
+    """The folder holds the first `done` images of its seed; `new` of them were drawn now."""
 
-    folder: Path
     done: int
     new: int
 
@@ -73,7 +72,7 @@ def sample_files(
         folder.resume(before)
     first = folder.done
     if first >= n:
-        return Samples(out, first, 0)
+        return Samples(first, 0)
     batch = _batch(generator.prior)
     folder.begin(n)
     with folder.kept(), listening(lambda: note("stopping after this batch."), folder.start_clock) as stop:
@@ -84,7 +83,7 @@ def sample_files(
             if stop[0] and folder.done < n:
                 raise Interrupted(stop[0], folder.so_far)
     progress(n, n)
-    return Samples(out, n, n - first)
+    return Samples(n, n - first)
 
 
 def _check_numbers(n: int, seed: int) -> None:
