@@ -40,6 +40,7 @@ from brainvq.training.prior_experiment import PriorExperiment
 
 Point = tuple[float, float]
 COUNTS = (0.05, 0.1, 0.15, 0.2, 0.5, 1.2, 2.4, 1.4, 0.35, 0.05)  # of the entries at one position
+UP, LOW = 1.55, -1.55  # of the vertical and of the horizontal stack of a PixelCNN
 
 
 def prior_figure(experiment: PriorExperiment, size: tuple[int, int]) -> Figure:
@@ -97,43 +98,15 @@ def _stacks(found: Outline, config: pixelcnn.Config) -> Figure:
     grid, entries, reach = found.grids[0], found.spec.entries[0], config.kernel // 2
     rows, columns = f"{reach + 1} × {config.kernel}", f"1 × {reach + 1}"
     _context(axes, config)
-    up, low = 1.55, -1.55
     embed = _box(axes, (6.6, 0.0), (1.9, 1.0), f"embedding\n{entries:,} → {config.width}", GREY)
-    first = _box(axes, (9.3, up), (2.6, 1.0), f"conv {rows}, rows above\n+ vector of the position", BLUE)
-    left = _box(axes, (9.3, low), (2.6, 1.0), f"conv {columns}, codes\nto the left", RUST)
+    first = _box(axes, (9.3, UP), (2.6, 1.0), f"conv {rows}, rows above\n+ vector of the position", BLUE)
+    _box(axes, (9.3, LOW), (2.6, 1.0), f"conv {columns}, codes\nto the left", RUST)
     _line(axes, (4.65, 0.0), (embed[0], 0.0))
-    for target in (up, low):
+    for target in (UP, LOW):
         _line(axes, (embed[1], 0.0), (8.0, target))
-    axes.add_patch(
-        FancyBboxPatch(
-            (10.95, -2.75), 9.2, 5.7, boxstyle="round,pad=0,rounding_size=0.2", fc="#fafbfc", ec=GREY, lw=0.7
-        )
-    )
-    told = f"gated layer   × {config.layers}"
-    axes.text(15.55, 3.1, told, size=8.5, weight="bold", color=INK, ha="center", va="bottom")
-    above = _box(axes, (12.4, up), (2.1, 0.9), f"conv {rows}\n{config.width} → {2 * config.width}", BLUE)
-    before = _box(axes, (12.4, low), (2.1, 0.9), f"conv {columns}\n{config.width} → {2 * config.width}", RUST)
-    gates = [_box(axes, (16.0, y), (1.5, 0.9), "tanh · σ", colour) for y, colour in ((up, BLUE), (low, RUST))]
-    _box(axes, (14.25, 0.0), (1.4, 0.75), "conv 1 × 1", BLUE)
-    out = _box(axes, (18.25, low), (1.5, 0.75), "conv 1 × 1", RUST)
-    _line(axes, (first[1], up), (above[0], up))
-    _line(axes, (left[1], low), (before[0], low))
-    _line(axes, (above[1], up), (gates[0][0], up))
-    _line(axes, (14.25, up), (14.25, 0.38))
-    _line(axes, (14.25, -0.38), (14.25, low + 0.19))
-    _plus(axes, (14.25, low), RUST)
-    _line(axes, (before[1], low), (14.06, low))
-    _line(axes, (14.44, low), (gates[1][0], low))
-    _line(axes, (gates[1][1], low), (out[0], low))
-    for y, start in ((up, gates[0][1]), (low, out[1])):
-        _line(axes, (start, y), (19.45, y))
-        _plus(axes, (19.64, y), BLUE if y == up else RUST)
-        _line(axes, (19.83, y), (20.5, y))
-        axes.text(20.6, y, "next\nlayer", size=6.2, color=GREY, ha="left", va="center")
-    _around(axes, 11.15, 19.64, up, 2.5, BLUE)
-    _around(axes, 11.15, 19.64, low, -2.45, RUST)
+    _gated_layer(axes, first[1], config, rows, columns)
     skip = _box(axes, (17.12, 0.1), (1.4, 0.75), "conv 1 × 1", GREY)
-    _line(axes, (17.12, low), (17.12, -0.28))
+    _line(axes, (17.12, LOW), (17.12, -0.28))
     _line(axes, (skip[1], 0.1), (21.45, 0.1))
     axes.text(20.3, 0.2, "skips,\nsummed", size=6.2, color=GREY, ha="left", va="bottom")
     head = _box(
@@ -150,6 +123,38 @@ def _stacks(found: Outline, config: pixelcnn.Config) -> Figure:
     told = f"{sum(found.parameters.values()):,} parameters"
     bracket(axes, 5.65, 25.6, -3.2, told, INK)
     return fit(figure, axes, -0.35, 27.7, -3.9, 3.75)
+
+
+def _gated_layer(axes: Axes, start: float, config: pixelcnn.Config, rows: str, columns: str) -> None:
+    """Both stacks, from `start` to the next layer; `rows` and `columns`: their kernels."""
+    axes.add_patch(
+        FancyBboxPatch(
+            (10.95, -2.75), 9.2, 5.7, boxstyle="round,pad=0,rounding_size=0.2", fc="#fafbfc", ec=GREY, lw=0.7
+        )
+    )
+    told = f"gated layer   × {config.layers}"
+    axes.text(15.55, 3.1, told, size=8.5, weight="bold", color=INK, ha="center", va="bottom")
+    above = _box(axes, (12.4, UP), (2.1, 0.9), f"conv {rows}\n{config.width} → {2 * config.width}", BLUE)
+    before = _box(axes, (12.4, LOW), (2.1, 0.9), f"conv {columns}\n{config.width} → {2 * config.width}", RUST)
+    gates = [_box(axes, (16.0, y), (1.5, 0.9), "tanh · σ", colour) for y, colour in ((UP, BLUE), (LOW, RUST))]
+    _box(axes, (14.25, 0.0), (1.4, 0.75), "conv 1 × 1", BLUE)
+    out = _box(axes, (18.25, LOW), (1.5, 0.75), "conv 1 × 1", RUST)
+    _line(axes, (start, UP), (above[0], UP))
+    _line(axes, (start, LOW), (before[0], LOW))
+    _line(axes, (above[1], UP), (gates[0][0], UP))
+    _line(axes, (14.25, UP), (14.25, 0.38))
+    _line(axes, (14.25, -0.38), (14.25, LOW + 0.19))
+    _plus(axes, (14.25, LOW), RUST)
+    _line(axes, (before[1], LOW), (14.06, LOW))
+    _line(axes, (14.44, LOW), (gates[1][0], LOW))
+    _line(axes, (gates[1][1], LOW), (out[0], LOW))
+    for y, end in ((UP, gates[0][1]), (LOW, out[1])):
+        _line(axes, (end, y), (19.45, y))
+        _plus(axes, (19.64, y), BLUE if y == UP else RUST)
+        _line(axes, (19.83, y), (20.5, y))
+        axes.text(20.6, y, "next\nlayer", size=6.2, color=GREY, ha="left", va="center")
+    _around(axes, 11.15, 19.64, UP, 2.5, BLUE)
+    _around(axes, 11.15, 19.64, LOW, -2.45, RUST)
 
 
 def _context(axes: Axes, config: pixelcnn.Config) -> None:
