@@ -56,6 +56,22 @@ def test_at_64_x_64_codes_the_layers_are_those_described() -> None:
     assert sum(p.numel() for p in prior.generator.parameters()) == kernels + rest
 
 
+def test_greys_are_float32_whatever_the_rest_is_trained_in() -> None:
+    """Of 512 entries two neighbours have one grey in bf16."""
+    prior = built(16, 512)
+    prior.start([(torch.arange(512).view(2, 16, 16),)], [torch.arange(512)])
+    first, neighbour = (prior.to_image((torch.full((1, 16, 16), entry),)) for entry in (509, 510))
+    assert torch.equal(first.bfloat16(), neighbour.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        made = prior.generator(prior.noise(generators(2)))
+        seen: list[Tensor] = []
+        prior.discriminator.layers[1].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        prior.discriminator(first), prior.discriminator(neighbour)
+    assert not torch.equal(*seen)
+    assert made.dtype == torch.float32
+    assert not torch.equal(made, made.bfloat16().float())
+
+
 @pytest.mark.parametrize(
     ("grid", "widths"),
     [

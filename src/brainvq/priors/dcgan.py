@@ -139,8 +139,11 @@ class Generator(nn.Module):
 
     def paint(self, z: Tensor) -> Tensor:
         """The same in float32, past the autocast that training wraps `forward` in."""
-        image: Tensor = self.layers(z[:, :, None, None])
-        return image
+        x = z[:, :, None, None]
+        *layers, last, tanh = self.layers
+        for layer in layers:
+            x = layer(x)
+        return _exactly(nn.Sequential(last, tanh), x)
 
 
 class Discriminator(nn.Module):
@@ -158,8 +161,19 @@ class Discriminator(nn.Module):
 
     def judge(self, image: Tensor) -> Tensor:
         """The same in float32, past the autocast that training wraps `forward` in."""
-        logits: Tensor = self.layers(image)
+        first, *layers = self.layers
+        logits = _exactly(first, image)
+        for layer in layers:
+            logits = layer(logits)
         return logits[:, 0, 0, 0]
+
+
+def _exactly(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer that makes or takes greys, in float32 whatever the rest is trained in: in bf16 the greys of neighbouring
+    entries of a large codebook are one."""
+    with torch.autocast(x.device.type, enabled=False):
+        found: Tensor = layer(x.float())
+        return found
 
 
 class Greys(nn.Module):
