@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from brainvq import models
+from brainvq import models, session
 from brainvq.config import override
 from brainvq.data.loader import open_cache
 from brainvq.data.sources import open_splits
 from brainvq.errors import InputError
 from brainvq.pipeline import load_generator
 from brainvq.presets import preset
+from brainvq.sampling import sample_files
 from brainvq.session import evaluate_run, train_run
 from brainvq.training import encoded
 from brainvq.training.experiment import TokenizerExperiment, train
@@ -90,6 +91,35 @@ def test_bits_and_neighbours_are_measured_with_the_data_of_training_alone(tokeni
     with pytest.raises(InputError, match=r"trained on other images .* Give the data"):
         evaluate_run(run, str(slices_folder), "validate")
     assert not (run / "evaluation").exists()
+
+
+def test_evaluating_tells_of_encoding_too(tokenizer, slices_folder, tmp_path, cache, monkeypatch):
+    run = train_prior(prior_experiment(), tokenizer, slices_folder, tmp_path / "prior")
+    shutil.rmtree(cache / "codes")
+
+    def stop(*args, **settings):
+        raise Killed
+
+    monkeypatch.setattr(session, "evaluate_prior", stop)
+    told = []
+    with pytest.raises(Killed):
+        evaluate_run(run, str(slices_folder), "validate", progress=lambda done, total: told.append((done, total)))
+    assert told == [(12, 12), (8, 8)]
+
+
+def test_samples_are_as_large_as_the_images_without_padding(slices_folder, cache, tmp_path):
+    for path in slices_folder.rglob("*.png"):
+        Image.open(path).crop((0, 0, 23, 30)).save(path)
+    tokenizer = train(tokenizer_experiment(), slices_folder, tmp_path / "tokenizer")
+    run = train_prior(prior_experiment(), tokenizer, slices_folder, tmp_path / "prior")
+    sample_files(run, 2, tmp_path / "samples")
+    assert Image.open(tmp_path / "samples" / "images" / "0001.png").size == (23, 30)
+    assert json.loads((tmp_path / "samples" / "samples.json").read_text())["size"] == [30, 23]
+    config = json.loads((run / "config.json").read_text())
+    for size in (None, [64, 23], [0, 1], ["30", 23], [30]):
+        (run / "config.json").write_text(json.dumps({**config, "data": {"size": size}}))
+        generator = load_generator(run)
+        assert generator.images(generator.codes(1)).shape == (1, 32, 24)
 
 
 def test_a_run_without_its_tokenizers_hash_is_not_resumed(tokenizer, slices_folder, tmp_path):

@@ -155,8 +155,20 @@ class Generator:
         return self.prior.sample([torch.Generator().manual_seed(each) for each in seeds])
 
     def images(self, codes: Codes) -> NDArray[np.uint8]:
-        """Codes (each level (n, *grid)) as 8-bit images (n, *S)."""
-        return self.pipeline.images(codes)
+        """Codes (each level (n, *grid)) as 8-bit images (n, *S), as large as those of training were without padding."""
+        images = self.pipeline.images(codes)
+        return images[(slice(None), *(slice(side) for side in self.size))]
+
+    @property
+    def size(self) -> list[int]:
+        """Pixels of an image, as of those of training; with their padding where the run does not tell."""
+        data = self.config.get("data")
+        told = data.get("size") if isinstance(data, dict) else None
+        padded = list(self.prior.size)
+        if not isinstance(told, list) or len(told) != len(padded):
+            return padded
+        fits = all(type(n) is int and 0 < n <= most for n, most in zip(told, padded, strict=True))
+        return told if fits else padded
 
 
 def load(model: str | Path, device: str | torch.device | None = None) -> Pipeline:

@@ -25,14 +25,14 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=
 
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A callback (done, total) that moves a bar."""
+    """A callback (done, total) that moves a bar; another total begins the next part of the job."""
     with _progress() as progress:
         task: TaskID | None = None
 
         def move(done: int, total: int) -> None:
             nonlocal task
             task = progress.add_task(title, total=total, measures="") if task is None else task
-            progress.update(task, completed=done)
+            progress.update(task, completed=done, total=total)
 
         yield move
 

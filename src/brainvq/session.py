@@ -93,7 +93,7 @@ def _evaluate_prior(
         for name in ("train", split)
     }
     _refuse_other_train_split(folder, generator.config, data, caches["train"].fingerprint)
-    codes = {name: encode_split(generator.tokenizer, cache) for name, cache in caches.items()}
+    codes = {name: encode_split(generator.tokenizer, cache, progress) for name, cache in caches.items()}
     found = evaluate_prior(
         generator,
         codes["train"],

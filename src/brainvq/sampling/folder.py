@@ -37,7 +37,7 @@ class SampleFolder:
             "seed": seed,
             "model": {"preset": generator.config["preset"], "weights_sha256": generator.weights_sha256},
             "tokenizer": {"preset": pipeline.config["preset"], "weights_sha256": pipeline.weights_sha256},
-            "size": list(prior.size),
+            "size": generator.size,
             "version": brainvq.__version__,
         }
         self.asked, self.seconds, self.started = 0, 0.0, time.perf_counter()
