@@ -1,4 +1,4 @@
-"""Priors on a device without float64, as MPS is: such numbers are made on the host alone."""
+"""Use of a device without float64, as MPS is: such numbers are made on the host alone."""
 
 import math
 from types import SimpleNamespace
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from brainvq.codes import Codes, CodeSpec
 from brainvq.priors import dcgan, histogram, pixelcnn
 from brainvq.priors.base import Prior
+from brainvq.report.examples import _Tally
 from brainvq.training import encoded
 from brainvq.training.prior import LikelihoodTask
 
@@ -104,6 +105,12 @@ def test_encoding() -> None:
         cache: Any = Images(images)
         found.append(encoded._encode(Levels(), cache, lambda done, count: None))  # type: ignore[arg-type]
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_the_pictures_of_a_report() -> None:
+    x, tally = torch.zeros(1, 1, 32, 32), _Tally(SPEC)
+    tally.add(moved(x), (moved(torch.zeros(1, 8, 8, dtype=torch.int64)),))
+    assert tally.sums[0][0] == 64 * 127.5
 
 
 class Images:

@@ -112,7 +112,7 @@ class _Tally:
         self.counts = [np.zeros(entries) for entries in spec.entries]
 
     def add(self, x: Tensor, codes: Codes) -> None:
-        grey = (x.double().cpu() + 1) * 127.5
+        grey = (x.cpu().double() + 1) * 127.5
         for level, (code, (h, w)) in enumerate(zip(codes, self.spec.strides, strict=True)):
             cells = reduce(grey, "b 1 (y h) (x w) -> b y x", "mean", h=h, w=w).numpy().ravel()
             index, entries = code.cpu().numpy().ravel(), len(self.sums[level])
