@@ -109,8 +109,8 @@ def _train(training: Training) -> Path:
 def _sample(run: Path) -> None:
     """64 samples beside the run, and their first 16 as a figure of the documentation."""
     with screen.bar(f"sampling {run.name}") as progress:
-        found = sample_files(run, 64, run / "samples", progress=progress)
-    images = [np.asarray(Image.open(found.folder / "images" / f"{i:04}.png").reduce(2)) for i in range(16)]
+        sample_files(run, 64, run / "samples", progress=progress)
+    images = [np.asarray(Image.open(run / "samples" / "images" / f"{i:04}.png").reduce(2)) for i in range(16)]
     rows = [np.concatenate(images[start : start + 8], axis=1) for start in (0, 8)]
     FIGURES.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(rows)).save(FIGURES / f"samples-{run.name}.png", optimize=True)

@@ -123,13 +123,26 @@ def generation(results: Path) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_prior(each["run"], each["evaluation"]) for each in found]
-    real = found[0]["evaluation"]["measures"]
-    names = ("real_nearest_train", "real_nearest_train_as_many", "real_nearest_validate")
-    shares = f"{real['diversity']['real']:.3f} | {real['live_entries']['real']:.0%}"
-    cells = " | ".join(f"{real[name]['mean']:.3f}" for name in names)
-    lines.append(f"| real validate images | - | - | {cells} | {shares} | - |")
+    tokenizers = {each["run"]["tokenizer"]["preset"]: each["evaluation"]["measures"] for each in reversed(found)}
+    lines += [_real(name, measures) for name, measures in reversed(tokenizers.items())]
     lines.append(f"| system B as described | - | {DESCRIBED_GENERATION} | - | - | - | - | - | - |")
     return "\n".join(lines) + "\n"
+
+
+def _real(tokenizer: str, measures: dict[str, Any]) -> str:
+    """Real validate images, as the tokenizer reconstructs them, by the same measures."""
+    described = measures["real_described_ssim"]
+    names = ("real_nearest_train", "real_nearest_train_as_many", "real_nearest_validate")
+    cells = [
+        f"real validate images through `{tokenizer}`",
+        "-",
+        f"{described['best_batch']:.3f} ({described['mean_batch']:.3f})",
+        *(f"{measures[name]['mean']:.3f}" for name in names),
+        f"{measures['diversity']['real']:.3f}",
+        f"{measures['live_entries']['real']:.0%}",
+        "-",
+    ]
+    return "| " + " | ".join(cells) + " |"
 
 
 def _prior(run: dict[str, Any], evaluation: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from brainvq import models, session
+from brainvq import run as runs
 from brainvq.config import override
 from brainvq.data.loader import open_cache
 from brainvq.data.sources import open_splits
@@ -242,3 +243,20 @@ def test_codes_that_do_not_fit_are_refused(tokenizer, slices_folder, tmp_path):
     generator = load_generator(train_prior(prior_experiment(), tokenizer, slices_folder, tmp_path / "prior"))
     with pytest.raises(InputError, match="entries"):
         generator.images((torch.full((1, 8, 6), 99),))
+
+
+def test_a_tokenizers_folder_is_not_taken_for_a_priors(tokenizer, slices_folder, tmp_path):
+    with pytest.raises(InputError, match="holds a tokenizer, and this is a prior"):
+        train_prior(prior_experiment(), tokenizer, slices_folder, tokenizer, resume=True)
+    run = train_prior(prior_experiment(), tokenizer, slices_folder, tmp_path / "prior")
+    with pytest.raises(InputError, match="holds a prior, and this is a tokenizer"):
+        train(tokenizer_experiment(), slices_folder, run, resume=True)
+
+
+def test_a_tokenizer_far_away_is_remembered_by_name_alone(tokenizer, slices_folder, tmp_path):
+    out = tmp_path / "a" / "b" / "c" / "prior"
+    run = train_prior(prior_experiment("train.steps=1"), tokenizer, slices_folder, out)
+    assert runs.read_config(run)["tokenizer"]["path"] == "tokenizer"
+    with pytest.raises(InputError, match="--tokenizer"):
+        load_generator(run)
+    assert len(load_generator(run, tokenizer).codes(1)[0]) == 1

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from brainvq import screen
-from brainvq.errors import InputError
+from brainvq.errors import InputError, is_lack_of_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -203,10 +203,12 @@ def evaluate(
     Written to MODEL/evaluation/SPLIT.json.
     """
     from brainvq.evaluate import compare
-    from brainvq.session import evaluate_run, stored_evaluation
+    from brainvq.session import evaluate_run, refuse_priors, stored_evaluation
     from brainvq.tables import difference_table
 
     _prepare(data)
+    if against is not None:
+        refuse_priors(model, against)
     other = stored_evaluation(against, split) if against is not None else None
     with screen.bar("evaluating") as progress:
         result = evaluate_run(model, data, split, tokenizer=tokenizer, progress=progress)
@@ -317,6 +319,10 @@ def main() -> None:
         _fail(str(stop), 128 + stop.signum)
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}.", 2)
+    except (MemoryError, RuntimeError) as error:
+        if not is_lack_of_memory(error):
+            raise
+        _fail(f"the memory does not suffice ({error}). Lower train.batch_size, or take smaller images or models.", 2)
 
 
 def _fail(message: str, code: int) -> None:
@@ -342,5 +348,5 @@ def _print_evaluation(result: dict[str, Any]) -> None:
 def _command(preset: str, data: str, out: Path, settings: list[str], tokenizer: Path | None) -> str:
     """The command that starts this run, for the record; of paths only the last part."""
     words = ["brainvq", "train", preset, "--data", os.path.basename(os.path.abspath(data)), "--out", out.name]  # noqa: PTH100, PTH119
-    words += ["--tokenizer", tokenizer.name] if tokenizer is not None else []
+    words += ["--tokenizer", tokenizer.resolve().name] if tokenizer is not None else []
     return shlex.join([*words, *(word for setting in settings for word in ("--set", setting))])

@@ -126,8 +126,6 @@ def compare(result: Mapping[str, Any], against: Mapping[str, Any]) -> dict[str, 
     Raises:
         InputError: they are of different slices, or measured by different definitions.
     """
-    if "prior" in (result.get("kind"), against.get("kind")):
-        raise InputError("differences are told between two tokenizers; one of these is a prior. Compare their tables.")
     _same_slices(result, against)
     rows, other = result["per_subject"], against["per_subject"]
     images = {subject: row["images"] for subject, row in rows.items()}

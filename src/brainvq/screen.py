@@ -87,7 +87,6 @@ SHOWN = {
     "reconstruction": "reconstruction {:.4f}",
     "live_entries": "live entries {}",
     "bits_per_code": "{:.3f} bits a code",
-    "bits_per_pixel": "{:.4f} bits a pixel",
     "live_share": "live entries in samples {:.0%}",
 }
 

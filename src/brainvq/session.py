@@ -148,6 +148,13 @@ def _multiple(pipeline: Pipeline) -> tuple[int, int]:
     return pipeline.spec.multiple[0], pipeline.spec.multiple[1]
 
 
+def refuse_priors(*folders: Path) -> None:
+    """Raises InputError if one of these runs, whose differences are asked for, is a prior."""
+    for folder in folders:
+        if runs.read_config(folder).get("kind") == "prior":
+            raise InputError(f"{folder} is a prior; differences are told between two tokenizers. Compare the tables.")
+
+
 def stored_evaluation(folder: Path, split: str) -> dict[str, Any]:
     """The evaluation that a run already has.
 

@@ -29,8 +29,8 @@ from brainvq.errors import InputError
 from brainvq.priors import histogram
 from brainvq.priors.base import Prior, PriorConfig
 
-LARGEST_TABLE = 1 << 26
-"""Logits of an image: 256 MiB."""
+LARGEST_TABLE = 1 << 24
+"""Logits of an image: 64 MiB, and training holds several for each image of a batch."""
 MOST_LAYERS = 256
 """All that is built before the weights of a stranger's run are looked at."""
 

@@ -17,7 +17,7 @@ import brainvq
 from brainvq import run as runs
 from brainvq.codes import Codes
 from brainvq.data.scan import Scan, read, write
-from brainvq.errors import InputError
+from brainvq.errors import InputError, is_lack_of_memory
 from brainvq.pipeline import DAMAGE, Generator
 from brainvq.sampling.pictures import SHOWN, greys_of, grid_picture
 from brainvq.writing import atomic
@@ -133,7 +133,7 @@ class SampleFolder:
         except InputError as error:
             raise InputError(f"{error} {self.so_far}") from error
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "memory" not in str(error):
+            if not is_lack_of_memory(error):
                 raise
             size = " x ".join(str(side) for side in self.about["size"])
             raise InputError(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from brainvq.codes import Codes, CodeSpec
@@ -58,12 +59,18 @@ class VQVAE(Tokenizer):
 
 @contextmanager
 def _reading(network: nn.Module) -> Iterator[None]:
-    """In eval mode, or BatchNorm would look at an image's neighbours and learn from them; then each as it was."""
+    """In eval mode, or BatchNorm would look at an image's neighbours and learn from them; then each as it was.
+
+    Convolutions on CUDA in float32 proper: TF32 keeps ten bits, and other devices would find other codes.
+    """
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    precision, convolutions.fp32_precision = convolutions.fp32_precision, "ieee"
     training = [module for module in network.modules() if module.training]
     for module in training:
         module.training = False
     try:
         yield
     finally:
+        convolutions.fp32_precision = precision
         for module in training:
             module.training = True

@@ -18,7 +18,8 @@ def accelerator(precision: Precision) -> Accelerator:
     """An Accelerator for this process; alone, or one of those that torchrun or `accelerate launch` started."""
     AcceleratorState._reset_state()  # the precision of an earlier training in this process
     keep_freed_memory()
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)  # codebook statistics agree by construction
+    # a codebook's statistics agree by construction; BatchNorm's are each process's own, and the first one's are kept
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
     mixed = "bf16" if resolve(precision) == "bf16" else "no"
     no_accelerator = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     # said outright, or Accelerate takes each of torchrun's processes on a machine without a GPU for the only one

@@ -76,7 +76,7 @@ def train(
         InputError: data, folder or configuration do not fit, or a loss diverged.
         Interrupted: a signal came; the run can be resumed.
     """
-    accelerator = begin(experiment, out, resume=resume)
+    accelerator = begin(experiment, out, kind="tokenizer", resume=resume)
     watch = watch if accelerator.is_main_process else silence
     torch.manual_seed(experiment.train.seed)
     tokenizer = experiment.tokenizer.build()
@@ -113,11 +113,12 @@ def train(
     )
 
 
-def begin(experiment: Experiment, out: Path, *, resume: bool) -> Accelerator:
+def begin(experiment: Experiment, out: Path, *, kind: str, resume: bool) -> Accelerator:
     """The devices of this run, once the folder and the settings are seen to fit.
 
     Raises:
-        InputError: `out` is something else or a run of other settings, or the batch cannot be shared by the processes.
+        InputError: `out` is something else, a run of another `kind` or of other settings, or the batch cannot be shared
+            by the processes.
     """
     accelerator = make_accelerator(experiment.train.precision)
     if experiment.train.batch_size % accelerator.num_processes:
@@ -127,6 +128,9 @@ def begin(experiment: Experiment, out: Path, *, resume: bool) -> Accelerator:
         )
     runs.refuse_foreign_folder(out, resume=resume)
     if (out / "config.json").exists():
+        before = runs.read_config(out).get("kind")
+        if before != kind:
+            raise InputError(f"{out} holds a {before}, and this is a {kind}. Give another --out.")
         _refuse_other_settings(out, experiment)
     return accelerator
 

@@ -39,12 +39,11 @@ class LikelihoodTask:
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Codes], /) -> dict[str, float]:
-        """Bits a code and bits a pixel of the weights to hand out, in float32."""
+        """Bits a code of the weights to hand out, in float32."""
         prior = self.updates.handed_out.eval()
         losses = torch.cat([prior.log_probs(codes).mean(1) for codes in batches])
         bits = -float(losses.cpu().double().mean()) / math.log(2)
-        pixels = torch.Size(prior.size).numel()
-        return {"bits_per_code": bits, "bits_per_pixel": bits * prior.length / pixels, "score": -bits}
+        return {"bits_per_code": bits, "score": -bits}
 
     def state(self) -> dict[str, Tensor]:
         return self.updates.state()

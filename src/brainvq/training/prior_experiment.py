@@ -42,7 +42,7 @@ def train_prior(
         InputError: data, tokenizer, folder or configuration do not fit, or a loss is not finite.
         Interrupted: a signal came; the run can be resumed.
     """
-    accelerator = begin(experiment, out, resume=resume)
+    accelerator = begin(experiment, out, kind="prior", resume=resume)
     watch = watch if accelerator.is_main_process else silence
     model = models.open_model(tokenizer, accelerator.device)
     spec = model.tokenizer.spec
@@ -67,7 +67,7 @@ def train_prior(
     config |= {
         "size": list(size),
         "tokenizer": {
-            "path": os.path.relpath(Path(tokenizer).resolve(), out.resolve()),
+            "path": _from(out.resolve(), Path(tokenizer).resolve()),
             "preset": model.config.get("preset"),
             "weights_sha256": model.weights_sha256,
         },
@@ -85,6 +85,12 @@ def train_prior(
         validation=lambda: (codes["validate"].batch(indices) for indices in spread(len(codes["validate"]))),
         watch=watch,
     )
+
+
+def _from(out: Path, tokenizer: Path) -> str:
+    """Where the tokenizer lies, seen from `out`; of one that lies far away no more than its name."""
+    near = tokenizer.parent in (out, out.parent, out.parent.parent)
+    return os.path.relpath(tokenizer, out) if near else tokenizer.name
 
 
 def _telling(watch: Watch, split: str) -> Callable[[int, int], None]:
