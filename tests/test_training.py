@@ -20,7 +20,7 @@ from brainvq.presets import preset
 from brainvq.training import devices, loop
 from brainvq.training import experiment as experiments
 from brainvq.training.experiment import train
-from brainvq.training.interrupt import Interrupted
+from brainvq.training.interrupt import Interrupted, listening
 from brainvq.training.loop import Diverged, TrainConfig
 from brainvq.training.tokenizer import TokenizerTask
 
@@ -98,6 +98,16 @@ def test_stopped_at_any_step_and_resumed_is_bit_equal(
         assert [(e["step"], e["loss"]) for e in lines(run, "validate")] == [
             (e["step"], e["loss"]) for e in lines(whole, "validate")
         ]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCONT"), reason="no such signal here")
+def test_a_process_that_was_suspended_starts_its_clock_anew():
+    woken, before = [], signal.getsignal(signal.SIGCONT)
+    with listening(lambda: None, lambda: woken.append(True)) as stop:
+        os.kill(os.getpid(), signal.SIGCONT)
+        assert woken == [True]
+        assert stop == [0]
+    assert signal.getsignal(signal.SIGCONT) == before
 
 
 def test_killed_while_a_checkpoint_is_written(whole, slices_folder, tmp_path, monkeypatch):
