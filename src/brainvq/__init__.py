@@ -4,6 +4,9 @@ import brainvq
 model = brainvq.load("runs/keras_f8_ema")
 encoded = model.encode("slice.png")        # integers, and what is needed to go back
 scan = model.decode(encoded)               # the reconstruction, in the shape and grey values of the input
+
+prior = brainvq.load_generator("runs/pixelcnn")
+images = prior.images(prior.codes(4, seed=1))  # new ones, uint8 (4, H, W)
 """
 
 from __future__ import annotations
@@ -11,19 +14,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Encoded", "InputError", "Pipeline", "Scan", "__version__", "load"]
+__all__ = ["Encoded", "Generator", "InputError", "Pipeline", "Scan", "__version__", "load", "load_generator"]
 
 if TYPE_CHECKING:
     from brainvq.data.scan import Scan
     from brainvq.errors import InputError
-    from brainvq.pipeline import Encoded, Pipeline, load
+    from brainvq.pipeline import Encoded, Generator, Pipeline, load, load_generator
 
 _HOMES = {
     "Scan": "brainvq.data.scan",
     "InputError": "brainvq.errors",
     "Encoded": "brainvq.pipeline",
+    "Generator": "brainvq.pipeline",
     "Pipeline": "brainvq.pipeline",
     "load": "brainvq.pipeline",
+    "load_generator": "brainvq.pipeline",
 }
 
 
