@@ -53,7 +53,7 @@ TRAININGS = (
     Training("histogram", "histogram", "keras_f8_ema"),
     Training("pixelcnn", "pixelcnn", "keras_f8_ema"),
     Training("dcgan", "dcgan", "keras_f8_ema"),
-    Training("dcgan_described", "dcgan", "resnet_f4_narrow", ("prior.greys=raw_indices", "train.epochs=20")),
+    Training("dcgan_described", "dcgan", "resnet_f4_narrow", ("prior.greys=raw_indices", "train.epochs=12")),
 )
 ABLATION = Training(
     "resnet_f4_default_init", "resnet_f4_narrow", None, ("tokenizer.network.initialisation=default", "train.steps=400")
