@@ -74,7 +74,7 @@ def main() -> None:
             _sample(run)
     ablation = {"glorot": RUNS / "resnet_f4_narrow", "default": _train(ABLATION)}
     write_json(RESULTS / "ablation_initialisation.json", {name: _curve(run) for name, run in ablation.items()})
-    if not (RESULTS / "demo.json").exists():
+    if not (RESULTS / "demo_prior.json").exists():
         found = run_demo(RUNS / "demo", force=True)
         for name, result in (("demo", found.tokenizer), ("demo_prior", found.prior)):
             run = RUNS / "demo" / ("prior" if name == "demo_prior" else "tokenizer")

@@ -74,7 +74,8 @@ def evaluation(record: PriorRecord, result: PriorEvaluation) -> str:
             "independent codes by position that learned from the same training split."
         )
     if result.split == "validate" and told == "not seen in training":
-        text += " The same split served to watch the training."
+        chosen = " and to choose the weights" if record.chosen_on(result.split) else ""
+        text += f" The same split served to watch the training{chosen}."
     return text + (
         f" 95 % intervals are percentiles of {DRAWS:,} bootstrap draws (Davison and Hinkley 1997), over samples or, of "
         "bits and real images, over subjects."

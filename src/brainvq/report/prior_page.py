@@ -38,7 +38,7 @@ def prior_page(record: PriorRecord, drawings: Mapping[str, Drawing]) -> str:
     trained = facts.data.splits.get("train")
     on = f"the codes of {trained.images:,} slices of {trained.subjects:,} subjects" if trained else "codes"
     lead = (
-        f"A prior, trained on {on} of {facts.data.name} as the tokenizer {tokenizer.preset or 'of this run'} "
+        f"A prior, trained on {on} of {facts.data.name} as a tokenizer of the preset {tokenizer.preset or 'unnamed'} "
         f"writes them: {grids(facts.spec, facts.size)} for an image of {times(facts.size)} pixels. Sampled codes, "
         "decoded, are new images."
     )
@@ -58,9 +58,10 @@ def _tiles(record: PriorRecord, result: PriorEvaluation) -> Html:
     found, data = result.measures, result.data
     first = _entries(found.live_entries) if result.bits is None else _bits(result.bits)
     tiles = [first, _nearest(found.nearest_train, found.real_nearest_train), _diversity(found.diversity), _time(result)]
+    chosen = ", by whose bits the weights were chosen" if record.chosen_on(result.split) else ""
     told = (
         f"Bits are measured on {result.split}: {data.images:,} images of {data.subjects:,} subjects "
-        f"{record.told(result)}. All else is"
+        f"{record.told(result)}{chosen}. All else is"
         if result.bits
         else "This prior has no likelihood, so there are no bits to tell. All is"
     )

@@ -24,6 +24,11 @@ class PriorRecord(Run[PriorEvaluation, PriorExamples]):
         """Whether the prior is a table of counts, to which steps of training do nothing."""
         return self.experiment is not None and self.experiment.prior.kind == "priors.histogram"
 
+    def chosen_on(self, split: str) -> bool:
+        """Whether the weights are those with the fewest bits on that split."""
+        kept = self.experiment and self.experiment.train.keep == "best"
+        return bool(kept) and split == "validate" and self.experiment.task.kind == "training.prior"  # type: ignore[union-attr]
+
     def command(self, verb: str) -> str:
         run, preset = shlex.quote(self.folder), shlex.quote(self.facts.preset)
         if verb == "resume":

@@ -110,5 +110,8 @@ def training(record: PriorRecord, drawings: Mapping[str, Drawing]) -> Html:
             "probability near 0 or 1), not how good the samples are."
         )
     else:
-        told = "The loss is the mean number of bits a code. Where validate rises while train falls, the prior overfits."
+        told = (
+            "The loss is the mean number of bits a code. Where validate rises, the prior overfits; train lies lower "
+            "from the start, because the frequencies that the prior starts from contain the training images."
+        )
     return join(tag("p", told, class_="prose"), tag("div", *panels, class_="panels"))
