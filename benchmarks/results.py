@@ -53,6 +53,7 @@ TRAININGS = (
     Training("histogram", "histogram", "keras_f8_ema"),
     Training("pixelcnn", "pixelcnn", "keras_f8_ema"),
     Training("dcgan", "dcgan", "keras_f8_ema"),
+    Training("dcgan_f4", "dcgan", "resnet_f4_narrow", ("train.epochs=12",)),
     Training("dcgan_described", "dcgan", "resnet_f4_narrow", ("prior.greys=raw_indices", "train.epochs=12")),
 )
 ABLATION = Training(

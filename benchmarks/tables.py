@@ -114,7 +114,7 @@ def ablation(results: Path) -> str:
 
 def generation(results: Path) -> str:
     """All priors on the measures of generation, beside real images and the described number."""
-    found = _found(results, ("histogram", "dcgan", "pixelcnn", "dcgan_described"))
+    found = _found(results, ("histogram", "dcgan", "pixelcnn", "dcgan_f4", "dcgan_described"))
     if not found:
         return ""
     lines = [

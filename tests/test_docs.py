@@ -58,8 +58,9 @@ def anchors(page: Path) -> set[str]:
 
 
 def rows_under(page: Path, heading: str) -> list[list[str]]:
-    """Cells of the table under a heading, without its head."""
+    """Cells of the table under a heading, without its head; tables of results are made elsewhere."""
     section = text_of(page).split(heading, 1)[1].split("\n## ", 1)[0]
+    section = re.sub(r"<!-- (\w+) -->.*?<!-- /\1 -->", "", section, flags=re.DOTALL)
     lines = [line for line in section.splitlines() if line.startswith("| ")][1:]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 

@@ -38,7 +38,7 @@ def test_results_say_what_they_depend_on(name):
     assert len(evaluation["per_subject"]) == evaluation["data"]["subjects"] == 35
 
 
-@pytest.mark.parametrize("name", ["histogram", "pixelcnn", "dcgan", "dcgan_described"])
+@pytest.mark.parametrize("name", ["histogram", "pixelcnn", "dcgan", "dcgan_f4", "dcgan_described"])
 def test_results_of_priors_say_what_they_depend_on(name):
     run, evaluation = stored(name)
     data = {split: facts["fingerprint"] for split, facts in run["data"]["splits"].items()}
@@ -61,6 +61,6 @@ def stored(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     run, evaluation = result["run"], result["evaluation"]
     assert evaluation["model"]["weights_sha256"] == run["weights_sha256"]
     assert run["hardware"]["cpu"]
-    assert run["wall_time_s"] > 0
+    assert run["wall_time_s"] > 0 or run["preset"] == "histogram", "a table of counts takes no time"
     assert run["command"].startswith("brainvq train")
     return run, evaluation
