@@ -1,12 +1,15 @@
 """Fixtures that several test files share."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from brainvq import cli
 
 torch.set_num_threads(1)  # tests are small; several threads would only wait for each other
 
@@ -47,3 +50,20 @@ def slices_folder(tmp_path: Path) -> Path:
                 Image.fromarray(image).save(images / f"case_{subject:03d}_slice_{n}.nii.png")
                 Image.fromarray(tissue).save(masks / f"seg_{subject:03d}_slice_{n}.nii.png")
     return root
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """call(words...) -> exit code, stdout, stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["brainvq", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

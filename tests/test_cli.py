@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 import brainvq
-from brainvq import cli
 from brainvq.data.scan import read
 
 FLAGS = [
@@ -29,23 +28,6 @@ FLAGS = [
     )
     for word in ("--set", setting)
 ]
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """call(words...) -> exit code, stdout, stderr."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["brainvq", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stopped:
-            code = int(stopped.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

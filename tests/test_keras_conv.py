@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from brainvq.networks.keras_conv import Config, Decoder, Encoder, Upsample, mirror
+from brainvq.networks.keras_conv import Config, Decoder, Encoder, mirror
 
 SMALL = Config(widths=(3, 5), dim=4)
 
@@ -95,46 +95,6 @@ def test_without_the_mirror_it_is_not_the_definition(encoder: Encoder) -> None:
             if isinstance(layer, nn.Conv2d):
                 layer.weight.data = mirror(layer.weight.data)
         assert torch.allclose(plain, z, atol=1e-5) is not differs
-
-
-def layer_and_input(dtype: torch.dtype) -> tuple[Upsample, Tensor]:
-    torch.manual_seed(0)
-    layer = Upsample(4, 3).to(dtype)
-    return layer, torch.randn(2, 4, 3, 5, dtype=dtype, requires_grad=True)
-
-
-def test_the_gradient_written_by_hand_is_the_numerical_one() -> None:
-    layer, z = layer_and_input(torch.float64)
-    weight, bias = layer.weight.detach().requires_grad_(), layer.bias.detach().requires_grad_()  # type: ignore[union-attr]
-
-    def function(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (z,))
-
-    assert torch.autograd.gradcheck(function, (z, weight, bias))
-
-
-@pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.05)]
-)
-def test_the_gradient_written_by_hand_is_autograds(dtype: torch.dtype, tolerance: float, channels_last: bool) -> None:
-    """In bfloat16 under autocast, against float32: 0.05 of the largest value."""
-    layer, z = layer_and_input(torch.float64 if dtype == torch.float64 else torch.float32)
-    if channels_last:
-        layer, z = layer.to(memory_format=torch.channels_last), z.detach().to(memory_format=torch.channels_last)
-        z.requires_grad_()
-    weights = torch.randn(2, 3, 6, 10, dtype=z.dtype)
-    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-        output = layer(z)
-    assert output.dtype == dtype
-    assert output.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-    parameters = [z, layer.weight, layer.bias]
-    found = torch.autograd.grad((output.to(z.dtype) * weights).sum(), parameters)
-    plain = nn.ConvTranspose2d.forward(layer, z)
-    expected = torch.autograd.grad((plain * weights).sum(), parameters)
-    for ours, theirs in zip((output, *found), (plain, *expected), strict=True):
-        assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
-    assert all(gradient.dtype == z.dtype for gradient in found)
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])

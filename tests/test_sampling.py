@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import brainvq
-from brainvq import cli, sampling
+from brainvq import sampling
 from brainvq.config import override
 from brainvq.errors import InputError
 from brainvq.pipeline import Generator, load, load_generator
@@ -65,23 +65,6 @@ def prior(runs) -> Path:
 @pytest.fixture
 def small_batches(monkeypatch) -> None:
     monkeypatch.setattr(sampling, "BATCH", 3)
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """call(words...) -> exit code, stdout, stderr."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["brainvq", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stopped:
-            code = int(stopped.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -53,18 +53,7 @@ def keras_f8_ema() -> TokenizerExperiment:
 
         brainvq train keras_f8_ema --data oasis --out runs/keras_f8_ema
     """
-    exact = keras_f8()
-    network = exact.tokenizer.network  # type: ignore[attr-defined]
-    quantizer = vq.Config(entries=128, codebook="ema", commitment=0.25)
-    optimiser = OptimiserConfig(schedule="cosine", warmup=100, clip=1.0, average=0.999)
-    return exact.model_copy(
-        update={
-            "preset": "keras_f8_ema",
-            "tokenizer": vqvae.Config(network=network, quantizer=quantizer),
-            "task": tokenizer_task.Config(divide_by_variance=True, optimiser=optimiser),
-            "train": exact.train.model_copy(update={"batch_size": 16, "learning_rate": 2e-3, "epochs": 40.0}),
-        }
-    )
+    return _cured(keras_f8(), learning_rate=2e-3, epochs=40.0)
 
 
 def resnet_f4() -> TokenizerExperiment:
@@ -94,18 +83,7 @@ def resnet_f4_ema() -> TokenizerExperiment:
 
     brainvq train resnet_f4_ema --data oasis --out runs/resnet_f4_ema
     """
-    exact = resnet_f4()
-    network = exact.tokenizer.network  # type: ignore[attr-defined]
-    quantizer = vq.Config(entries=512, codebook="ema", commitment=0.25)
-    optimiser = OptimiserConfig(schedule="cosine", warmup=100, clip=1.0, average=0.999)
-    return exact.model_copy(
-        update={
-            "preset": "resnet_f4_ema",
-            "tokenizer": vqvae.Config(network=network, quantizer=quantizer),
-            "task": tokenizer_task.Config(divide_by_variance=True, optimiser=optimiser),
-            "train": exact.train.model_copy(update={"batch_size": 16, "learning_rate": 1e-3}),
-        }
-    )
+    return _cured(resnet_f4(), learning_rate=1e-3, epochs=20.0)
 
 
 def resnet_f4_narrow() -> TokenizerExperiment:
@@ -122,6 +100,22 @@ def resnet_f4_narrow_ema() -> TokenizerExperiment:
     brainvq train resnet_f4_narrow_ema --data oasis --out runs/resnet_f4_narrow_ema
     """
     return _narrow(resnet_f4_ema())
+
+
+def _cured(exact: TokenizerExperiment, *, learning_rate: float, epochs: float) -> TokenizerExperiment:
+    """The same network and number of entries, with the codebook and the training that keep all entries alive."""
+    part = exact.tokenizer
+    quantizer = vq.Config(entries=part.quantizer.entries, codebook="ema", commitment=0.25)  # type: ignore[attr-defined]
+    optimiser = OptimiserConfig(schedule="cosine", warmup=100, clip=1.0, average=0.999)
+    train = {"batch_size": 16, "learning_rate": learning_rate, "epochs": epochs}
+    return exact.model_copy(
+        update={
+            "preset": f"{exact.preset}_ema",
+            "tokenizer": vqvae.Config(network=part.network, quantizer=quantizer),  # type: ignore[attr-defined]
+            "task": tokenizer_task.Config(divide_by_variance=True, optimiser=optimiser),
+            "train": exact.train.model_copy(update=train),
+        }
+    )
 
 
 def _narrow(wide: TokenizerExperiment) -> TokenizerExperiment:
