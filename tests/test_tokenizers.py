@@ -12,6 +12,14 @@ from brainvq.tokenizers.base import Tokenizer
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "networks.keras_conv": {"widths": [4, 6], "dim": 3},
+    # without blocks, which start as the identity and learn from the second step on: see test_pixel_shuffle.py
+    "networks.pixel_shuffle": {
+        "patch": 2,
+        "widths": [4, 6],
+        "encoder_blocks": [0, 0],
+        "decoder_blocks": [0, 0],
+        "dim": 3,
+    },
     "networks.resnet": {"width": 4},
 }
 SMALLEST: dict[str, list[dict[str, Any]]] = {

@@ -120,7 +120,7 @@ def _pair(reference: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=32)
-def _window_matrix(length: int, device: torch.device) -> Tensor:
+def window_matrix(length: int, device: torch.device) -> Tensor:
     """(length - 10, length): row i holds the Gaussian window over the pixels i .. i + 10. Two products blur an image,
     several times faster on a CPU than a convolution with one channel."""
     offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
@@ -133,7 +133,7 @@ def _window_matrix(length: int, device: torch.device) -> Tensor:
 
 def _similarity(x: Tensor, y: Tensor, L: float) -> tuple[Tensor, Tensor]:
     """Maps (B, 1, H - 10, W - 10): SSIM (eq. 13), and its contrast-structure factor alone."""
-    rows, columns = (_window_matrix(length, x.device) for length in x.shape[2:])
+    rows, columns = (window_matrix(length, x.device) for length in x.shape[2:])
     mean_x, mean_y, power, product = (_windowed(v, rows, columns) for v in (x, y, x * x + y * y, x * y))
     c1, c2 = (K1 * L) ** 2, (K2 * L) ** 2
     means, square_means = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y

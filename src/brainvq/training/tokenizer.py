@@ -1,34 +1,46 @@
 """One training step of a tokenizer: reconstruction plus the quantizer's own losses.
 
 Source: A. van den Oord et al., Neural Discrete Representation Learning, 2017, equation 3; the division of the squared
-error by the variance of the training pixels is theirs too (section 4.1 of their released code).
+error by the variance of the training pixels is theirs too (section 4.1 of their released code). Beyond it, all off
+unless asked for: absolute error and structural dissimilarity beside the squared error, crops and mirror images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from accelerate import Accelerator
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional as F
 
 from brainvq.config import PartConfig
 from brainvq.metrics.distortion import ssim
 from brainvq.metrics.usage import UsageCounter
-from brainvq.tokenizers.base import Tokenizer
+from brainvq.tokenizers.base import Reconstruction, Tokenizer
+from brainvq.training.losses import dissimilarity, forgiven
 from brainvq.training.optimise import OptimiserConfig, Updates
 
 
 class Config(PartConfig):
     """Args:
     divide_by_variance: of the training pixels; the squared error is then the share of variance that is lost.
+    absolute, structural: weights of the mean absolute error and of 1 - SSIM, beside the squared error.
+    forgive: where the original is black or white, what lies beyond is no error: clipping removes it.
+    crop: share of each edge that a training image keeps, at random places; 1 is the whole image.
+    mirror: half of the training images are seen left to right.
     optimiser: and its schedule.
     """
 
     kind: Literal["training.tokenizer"] = "training.tokenizer"
     divide_by_variance: bool = True
+    absolute: NonNegativeFloat = 0.0
+    structural: NonNegativeFloat = 0.0
+    forgive: bool = False
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    mirror: bool = False
     optimiser: OptimiserConfig = OptimiserConfig()
 
 
@@ -38,15 +50,45 @@ class TokenizerTask:
     def __init__(
         self, config: Config, tokenizer: Tokenizer, accelerator: Accelerator, *, learning_rate: float, variance: float
     ) -> None:
+        self.config, self.multiple = config, tokenizer.spec.multiple
         self.scale = 1 / max(variance, 1e-12) if config.divide_by_variance else 1.0
         self.updates = Updates(config.optimiser, tokenizer, accelerator, learning_rate)
 
     def step(self, x: Tensor, /, step: int, total: int) -> dict[str, Tensor]:
+        x = self._varied(x)
         output = self.updates.model.train()(x)
-        losses = {"reconstruction": F.mse_loss(output.x_hat, x) * self.scale, **output.losses}
+        losses = self._losses(x, output)
         loss = torch.stack([*losses.values()]).sum()
         self.updates.step(loss, step, total)
         return {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+    def _varied(self, x: Tensor) -> Tensor:
+        """Crops at places of each image's own, and mirror images; the loop seeds the random numbers by the step."""
+        if self.config.crop < 1:
+            size = [self._edge(length, multiple) for length, multiple in zip(x.shape[2:], self.multiple, strict=True)]
+            tops, lefts = (
+                torch.randint(length - edge + 1, (len(x),)).tolist()
+                for length, edge in zip(x.shape[2:], size, strict=True)
+            )
+            corners = zip(x, tops, lefts, strict=True)
+            x = torch.stack([image[:, i : i + size[0], j : j + size[1]] for image, i, j in corners])
+        if self.config.mirror:
+            flipped = torch.rand(len(x), 1, 1, 1) < 0.5
+            x = torch.where(flipped.to(x.device), x.flip(-1), x)
+        return x
+
+    def _edge(self, length: int, multiple: int) -> int:
+        """Pixels that a crop keeps: a legal size of an image."""
+        return min(length, max(1, round(self.config.crop * length / multiple)) * multiple)
+
+    def _losses(self, x: Tensor, output: Reconstruction) -> dict[str, Tensor]:
+        x_hat = forgiven(x, output.x_hat) if self.config.forgive else output.x_hat
+        losses = {"reconstruction": F.mse_loss(x_hat, x) * self.scale}
+        if self.config.absolute:
+            losses["absolute"] = self.config.absolute * F.l1_loss(x_hat, x)
+        if self.config.structural:
+            losses["structural"] = self.config.structural * dissimilarity(x, x_hat)
+        return {**losses, **output.losses}
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Tensor], /) -> dict[str, float]:
@@ -58,7 +100,7 @@ class TokenizerTask:
         for x in batches:
             # past Accelerate's wrapper, whose autocast would change codes
             output = type(model).forward(model, x)
-            losses = {"reconstruction": F.mse_loss(output.x_hat, x) * self.scale, **output.losses}
+            losses = self._losses(x, output)
             found = {"loss": torch.stack([*losses.values()]).sum(), **losses, "ssim": ssim(x, output.x_hat).mean()}
             for name, value in found.items():
                 sums[name] = sums.get(name, 0.0) + len(x) * float(value)
