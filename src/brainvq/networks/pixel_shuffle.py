@@ -1,13 +1,13 @@
 """Residual encoder and decoder whose work is at low resolution: pixels go to channels at once, and back at the end.
 
 Pixels are unshuffled by `patch` before the first layer and the grid is halved at each further stage; the decoder is the
-mirror image. No layer sees the full picture, where a processor waits for memory instead of multiplying. Blocks have no
-normalisation: their last layer starts at zero, so that the network starts as its skips alone.
+mirror image. No layer sees the full picture, where a processor waits for memory instead of multiplying. The last layer
+of each block starts at zero, so that the network starts as its skips alone; one normalisation at the start of a block
+allows twice the learning rate.
 
 Source: W. Shi et al., Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional
-Neural Network, 2016 (the shuffle); K. He et al., Identity Mappings in Deep Residual Networks, 2016 (blocks); H. Zhang,
-Y. Dauphin, T. Ma, Fixup Initialization, 2019 (zero at the end of a block). We differ from the last: no scales and
-biases of their own.
+Neural Network, 2016 (the shuffle); K. He et al., Identity Mappings in Deep Residual Networks, 2016 (blocks; ours have
+one normalisation instead of two); H. Zhang, Y. Dauphin, T. Ma, Fixup Initialization, 2019 (zero at the end of a block).
 """
 
 from __future__ import annotations
@@ -91,7 +91,11 @@ class Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.branch = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
+            nn.BatchNorm2d(width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
         )
         last = self.branch[-1]
         for parameter in last.parameters():
