@@ -31,7 +31,11 @@ app = typer.Typer(
 Data = Annotated[str, typer.Option("--data", "-d", help="Folder of slices, or 'cohort' for the embedded data set.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="Run folder of a trained model.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Run folder of a trained model, or a shipped one's name.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="path=value, such as train.epochs=10; may be repeated.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint, if any.")]
 Pattern = Annotated[
     str | None,
     typer.Option("--subject-pattern", help="Regular expression on file names; its one group is the subject."),
@@ -143,12 +147,10 @@ def train(
     data: Data,
     out: Out,
     tokenizer: Annotated[
-        Path | None, typer.Option("--tokenizer", metavar="MODEL", help="Run whose codes a prior learns; priors only.")
+        Path | None, typer.Option("--tokenizer", metavar="MODEL", help="Model whose codes a prior learns; priors only.")
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="path=value, such as train.epochs=10; may be repeated.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint, if any.")] = False,
+    settings: Settings = None,
+    resume: Resume = False,
     subject_pattern: Pattern = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Log to OUT/tensorboard too (names the host).")
@@ -165,9 +167,8 @@ def train(
     from brainvq.session import train_run
     from brainvq.training.tensorboard import writer
 
-    if subject_pattern is not None:
-        settings = [*(settings or []), f"data.subject_pattern={json.dumps(subject_pattern)}"]
-    experiment = override(find(preset), settings or [])
+    settings = _with_pattern(settings, subject_pattern)
+    experiment = override(find(preset), settings)
     board = writer(out / "tensorboard") if tensorboard else None
     _prepare(data)
     with screen.training(preset) as show:
@@ -177,7 +178,8 @@ def train(
             if board is not None:
                 board(event)
 
-        command = _command(preset, data, out, settings or [], tokenizer)
+        more = [] if tokenizer is None else ["--tokenizer", tokenizer.resolve().name]
+        command = _command("train", preset, data, out, more, settings)
         train_run(experiment, data, out, tokenizer=tokenizer, resume=resume, command=command, watch=watch)
     if int(os.environ.get("RANK", "0")):
         return  # one of several processes speaks
@@ -186,9 +188,38 @@ def train(
         screen.out.print(f"or:    brainvq sample {out} -n 16 --out samples")
 
 
+@app.command(epilog="Example: brainvq finetune runs/ema --data scans --out runs/mine")
+def finetune(
+    model: Model,
+    data: Data,
+    out: Out,
+    codebook: Annotated[bool, typer.Option("--codebook", help="Train the codebook too; else it is frozen.")] = False,
+    settings: Settings = None,
+    resume: Resume = False,
+    subject_pattern: Pattern = None,
+) -> None:
+    """Adapt a trained tokenizer to the train split of DATA: a tenth of its steps, a third of its learning rate.
+
+    Encoder and decoder learn; the codebook is frozen, so that each code keeps its vector, unless --codebook. Either way
+    OUT is a new model with a new hash: codes and priors of MODEL belong to MODEL, and are refused with OUT.
+    Stop it with Ctrl-C and go on with --resume.
+    """
+    from brainvq.session import finetune_run
+
+    _prepare(data)
+    settings = _with_pattern(settings, subject_pattern)
+    command = _command("finetune", model.name, data, out, ["--codebook"] if codebook else [], settings)
+    with screen.training(f"finetune {model.name}") as watch:
+        finetune_run(
+            model, data, out, codebook=codebook, settings=settings, resume=resume, command=command, watch=watch
+        )
+    if not int(os.environ.get("RANK", "0")):  # one of several processes speaks
+        screen.out.print(f"model: {out}\nnext:  brainvq evaluate {out} --data {data}")
+
+
 @app.command(epilog="Example: brainvq evaluate runs/ema --data oasis --against runs/exact")
 def evaluate(
-    model: ModelFolder,
+    model: Model,
     data: Data,
     split: Annotated[str, typer.Option(help="train, validate or test.")] = "validate",
     against: Annotated[Path | None, typer.Option(help="Another run, evaluated on the same split: differences.")] = None,
@@ -200,9 +231,10 @@ def evaluate(
     """Measure a model on a split: all measures with intervals over subjects, beside trivial baselines.
 
     Of a prior: bits a code beside the histogram's, and 64 samples beside real images.
-    Written to MODEL/evaluation/SPLIT.json.
+    Written to MODEL/evaluation/SPLIT.json; of a shipped model, shown only.
     """
     from brainvq.evaluate import compare
+    from brainvq.models import is_shipped, model_folder
     from brainvq.session import evaluate_run, refuse_priors, stored_evaluation
     from brainvq.tables import difference_table
 
@@ -219,12 +251,13 @@ def evaluate(
     _print_evaluation(result)
     if difference is not None:
         screen.out.print(difference_table(difference))
-    screen.out.print(f"written: {model / 'evaluation' / f'{split}.json'}\nnext:    brainvq report {model}")
+    if not is_shipped(model_folder(model)):
+        screen.out.print(f"written: {model / 'evaluation' / f'{split}.json'}\nnext:    brainvq report {model}")
 
 
 @app.command(epilog="Example: brainvq reconstruct runs/ema scans/*.png --out copies")
 def reconstruct(
-    model: ModelFolder,
+    model: Model,
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
     out: Out,
     force: Force = False,
@@ -239,7 +272,7 @@ def reconstruct(
 
 @app.command(epilog="Example: brainvq encode runs/ema scans --out codes")
 def encode(
-    model: ModelFolder,
+    model: Model,
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
     out: Out,
     force: Force = False,
@@ -254,7 +287,7 @@ def encode(
 
 @app.command(epilog="Example: brainvq decode runs/ema codes --out images")
 def decode(
-    model: ModelFolder,
+    model: Model,
     codes: Annotated[list[Path], typer.Argument(metavar="CODES...", help="Files of `brainvq encode`, or folders.")],
     out: Out,
     force: Force = False,
@@ -345,8 +378,12 @@ def _print_evaluation(result: dict[str, Any]) -> None:
     screen.out.print(prior_table(result) if result.get("kind") == "prior" else table(result))
 
 
-def _command(preset: str, data: str, out: Path, settings: list[str], tokenizer: Path | None) -> str:
+def _with_pattern(settings: list[str] | None, pattern: str | None) -> list[str]:
+    told = [] if pattern is None else [f"data.subject_pattern={json.dumps(pattern)}"]
+    return [*(settings or []), *told]
+
+
+def _command(verb: str, what: str, data: str, out: Path, more: list[str], settings: list[str]) -> str:
     """The command that starts this run, for the record; of paths only the last part."""
-    words = ["brainvq", "train", preset, "--data", os.path.basename(os.path.abspath(data)), "--out", out.name]  # noqa: PTH100, PTH119
-    words += ["--tokenizer", tokenizer.resolve().name] if tokenizer is not None else []
-    return shlex.join([*words, *(word for setting in settings for word in ("--set", setting))])
+    words = ["brainvq", verb, what, "--data", os.path.basename(os.path.abspath(data)), "--out", out.name]  # noqa: PTH100, PTH119
+    return shlex.join([*words, *more, *(word for setting in settings for word in ("--set", setting))])

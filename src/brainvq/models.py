@@ -1,4 +1,8 @@
-"""How a trained model comes back out of its run folder. Opening a stranger's executes nothing of theirs."""
+"""How a trained model comes back out of its run folder. Opening a stranger's executes nothing of theirs.
+
+Some models come with the package: the folders in `weights/`, runs reduced to configuration, weights and model card.
+Their names stand wherever a model is asked for; a path that exists is always taken as such.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
 
 from brainvq.codes import CodeSpec
-from brainvq.config import Config, PartOf, from_json
+from brainvq.config import Config, PartOf, did_you_mean, from_json
 from brainvq.errors import InputError
 from brainvq.priors.base import Prior, PriorConfig
 from brainvq.run import file_hash, read_config
 from brainvq.tokenizers.base import Tokenizer, TokenizerConfig
+
+SHIPPED = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True)
@@ -44,13 +50,40 @@ class PriorModel:
 M = TypeVar("M", Tokenizer, Prior)
 
 
-def open_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
-    """The trained tokenizer of a run folder.
+def shipped() -> list[str]:
+    """Names of the models in the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/config.json"))
+
+
+def is_shipped(folder: Path) -> bool:
+    """Whether a folder is one of the package, where nothing is written."""
+    return folder.resolve().parent == SHIPPED.resolve()
+
+
+def model_folder(model: str | Path) -> Path:
+    """Where a model lies: a path as it is, or the folder of a shipped model's name.
 
     Raises:
-        InputError: not a run, a prior's, no weights yet, or weights that are not those of the run.
+        InputError: one word that is neither.
     """
-    folder = Path(folder)
+    folder, names = Path(model), shipped()
+    if folder.exists() or len(folder.parts) != 1:
+        return folder
+    if folder.name in names:
+        return SHIPPED / folder.name
+    raise InputError(
+        f"{folder.name!r} is neither a run folder here nor a shipped model{did_you_mean(folder.name, names)}. "
+        f"Shipped: {', '.join(names) or 'none'}. Give one of these, or the folder that `brainvq train` wrote."
+    )
+
+
+def open_model(model: str | Path, device: str | torch.device = "cpu") -> Model:
+    """The trained tokenizer of a run folder, or the shipped one of that name.
+
+    Raises:
+        InputError: neither, a prior's, no weights yet, or weights that are not those of the run.
+    """
+    folder = model_folder(model)
     config = _config_with_weights(folder, "tokenizer")
     digest = _digest(folder, config)
 
@@ -62,16 +95,16 @@ def open_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
 
 
 def open_prior(
-    folder: str | Path, tokenizer: str | Path | None = None, device: str | torch.device = "cpu"
+    model: str | Path, tokenizer: str | Path | None = None, device: str | torch.device = "cpu"
 ) -> PriorModel:
     """The trained prior of a run folder, with the tokenizer whose codes it models.
 
-    `tokenizer` says where that lies now, if it is not where it was during training.
+    `tokenizer` says where that lies now, if it is not where it was during training and not a shipped one.
 
     Raises:
         InputError: as `open_model`; or the tokenizer is not there, or is another one than the prior was trained on.
     """
-    folder = Path(folder)
+    folder = model_folder(model)
     config = _config_with_weights(folder, "prior")
     digest = _digest(folder, config)
 
@@ -98,12 +131,19 @@ def _tokenizer_of(folder: Path, config: dict[str, Any], given: str | Path | None
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / 'config.json'} is damaged: {type(error).__name__} {error}.") from error
     if given is None and not (where / "config.json").exists():
-        raise InputError(
-            f"{folder}: its tokenizer is not at {os.path.normpath(where)} any more. Say where it is with --tokenizer."
-        )
+        if not _is_shipped_as(where.name, config["tokenizer"].get("weights_sha256")):
+            raise InputError(
+                f"{folder}: its tokenizer is not at {os.path.normpath(where)} any more. "
+                "Say where it is with --tokenizer."
+            )
+        where = SHIPPED / where.name
     found = open_model(where, device)
     refuse_other_tokenizer(found, config, folder)
     return found
+
+
+def _is_shipped_as(name: str, weights_sha256: Any) -> bool:
+    return name in shipped() and read_config(SHIPPED / name).get("weights_sha256") == weights_sha256
 
 
 def refuse_other_tokenizer(found: Model, config: dict[str, Any], prior: Path) -> None:

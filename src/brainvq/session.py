@@ -18,11 +18,13 @@ from brainvq.errors import InputError
 from brainvq.evaluate import evaluate, mean_image
 from brainvq.evaluate_prior import evaluate_prior
 from brainvq.files import gather, outputs, staged
+from brainvq.models import is_shipped, model_folder, open_model
 from brainvq.pipeline import Generator, Pipeline, load, load_encoded, load_generator, save_encoded
 from brainvq.report import save_examples, save_prior_examples
 from brainvq.training.devices import keep_freed_memory
 from brainvq.training.encoded import encode_split
 from brainvq.training.experiment import Experiment, TokenizerExperiment, train
+from brainvq.training.finetune import finetune
 from brainvq.training.prior_experiment import PriorExperiment, train_prior
 
 Progress = Callable[[int, int], None]
@@ -42,17 +44,31 @@ def train_run(
             raise InputError(
                 f"{experiment.preset} is a prior: it learns the codes of a trained tokenizer. Name that by --tokenizer."
             )
-        return train_prior(experiment, tokenizer, data, out, **settings)
+        return train_prior(experiment, model_folder(tokenizer), data, out, **settings)
     assert isinstance(experiment, TokenizerExperiment)
     if tokenizer is not None:
         raise InputError(f"{experiment.preset} is a tokenizer itself: leave --tokenizer out.")
     return train(experiment, data, out, **settings)
 
 
+def finetune_run(model: Path, data: str | Path, out: Path, **settings: Any) -> Path:
+    """Train the tokenizer `model` further; see `finetune`.
+
+    Raises:
+        InputError: `model` is none, or a prior; and what `finetune` raises.
+    """
+    folder = model_folder(model)
+    if runs.read_config(folder).get("kind") == "prior":
+        raise InputError(f"{model} is a prior; fine-tuning is for tokenizers. Train a new prior on the fine-tuned one.")
+    return finetune(open_model(folder), data, out, **settings)
+
+
 def evaluate_run(
     folder: Path, data: str, split: str, *, tokenizer: Path | None = None, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Measure the model of a run on a split of `data`, store the result in the run, and return it.
+
+    A shipped model is measured alike, and nothing is stored.
 
     The data are split as they were for training. For a tokenizer, the mean training image is a baseline where there is
     a train split of the same size. For a prior, `tokenizer` says where its tokenizer lies if that was moved.
@@ -61,6 +77,7 @@ def evaluate_run(
         InputError: not a run, or no such split.
     """
     keep_freed_memory()
+    folder = model_folder(folder)
     if runs.read_config(folder).get("kind") == "prior":
         return _evaluate_prior(folder, data, split, tokenizer, progress)
     return _evaluate_tokenizer(folder, data, split, progress)
@@ -73,8 +90,9 @@ def _evaluate_tokenizer(folder: Path, data: str, split: str, progress: Progress 
     cache = open_cache(source, multiple=_multiple(pipeline), device=pipeline.device)
     mean = mean_image(open_cache(splits["train"])) if "train" in splits else None
     result = evaluate(pipeline, source, cache, split=split, model=_named(pipeline), train_mean=mean, progress=progress)
-    _store(folder, split, result)
-    save_examples(folder, pipeline, cache, result)
+    if not is_shipped(folder):
+        _store(folder, split, result)
+        save_examples(folder, pipeline, cache, result)
     return result
 
 
@@ -151,7 +169,7 @@ def _multiple(pipeline: Pipeline) -> tuple[int, int]:
 def refuse_priors(*folders: Path) -> None:
     """Raises InputError if one of these runs, whose differences are asked for, is a prior."""
     for folder in folders:
-        if runs.read_config(folder).get("kind") == "prior":
+        if runs.read_config(model_folder(folder)).get("kind") == "prior":
             raise InputError(f"{folder} is a prior; differences are told between two tokenizers. Compare the tables.")
 
 
@@ -161,6 +179,7 @@ def stored_evaluation(folder: Path, split: str) -> dict[str, Any]:
     Raises:
         InputError: not a run, not evaluated on that split, or the file is damaged.
     """
+    folder = model_folder(folder)
     runs.read_config(folder)
     path = folder / "evaluation" / f"{split}.json"
     if not path.exists():

@@ -39,6 +39,10 @@ class Tokenizer(nn.Module):
     def forward(self, x: Tensor) -> Reconstruction:
         raise NotImplementedError
 
+    def hold_codebook(self) -> None:
+        """From now on training leaves the quantizer as it is: no gradient, no statistics, no moved entry."""
+        raise NotImplementedError
+
 
 class TokenizerConfig(PartConfig):
     """Derive `Config` of a tokenizer file from this."""

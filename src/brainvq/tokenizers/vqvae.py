@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ class VQVAE(Tokenizer):
         super().__init__()
         self.encoder, self.quantizer, self.decoder = network.encoder, quantizer, network.decoder
         self.spec = CodeSpec(quantizer.entries, (network.stride,) * len(quantizer.entries))
+        self.codebook_held = False
 
     def encode(self, x: Tensor) -> Codes:
         with _reading(self.encoder):
@@ -49,6 +50,16 @@ class VQVAE(Tokenizer):
     def forward(self, x: Tensor) -> Reconstruction:
         quantized = self.quantizer(self._latent(x))
         return Reconstruction(self.decoder(quantized.z_q).float(), quantized.codes, quantized.losses)
+
+    def hold_codebook(self) -> None:
+        self.codebook_held = True
+        self.quantizer.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.codebook_held:
+            self.quantizer.eval()  # only in training mode a quantizer may change itself
+        return self
 
     def _latent(self, x: Tensor) -> Tensor:
         """x (B, 1, *S) -> z (B, D, *grid), of a size that comes back out of the decoder as it went in."""

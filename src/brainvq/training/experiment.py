@@ -20,6 +20,7 @@ from brainvq.errors import InputError
 from brainvq.tokenizers.base import TokenizerConfig
 from brainvq.training.devices import accelerator as make_accelerator
 from brainvq.training.loop import Batch, Loop, Task, TrainConfig
+from brainvq.training.start import Start, refuse_other_origin
 from brainvq.training.tokenizer import Config as TaskConfig
 from brainvq.training.tokenizer import TokenizerTask
 
@@ -64,22 +65,27 @@ def train(
     data: str | Path,
     out: Path,
     *,
+    start: Start | None = None,
     resume: bool = False,
     command: str = "",
     watch: Watch = silence,
 ) -> Path:
     """Train on the train split of `data` into the run folder `out`, and return it.
 
-    `resume` goes on from the newest checkpoint of a run of the same settings, or starts one where there is none.
+    `start` is a trained tokenizer of the same configuration to begin with. `resume` goes on from the newest checkpoint
+    of a run of the same settings and start, or starts one where there is none.
 
     Raises:
         InputError: data, folder or configuration do not fit, or a loss diverged.
         Interrupted: a signal came; the run can be resumed.
     """
     accelerator = begin(experiment, out, kind="tokenizer", resume=resume)
+    refuse_other_origin(out, start)
     watch = watch if accelerator.is_main_process else silence
     torch.manual_seed(experiment.train.seed)
     tokenizer = experiment.tokenizer.build()
+    if start is not None:
+        start.into(tokenizer)
     with accelerator.main_process_first():
         caches = open_data(data, experiment.data, tokenizer.spec.multiple, accelerator.device, watch)
     total = experiment.train.total(len(caches["train"]))
@@ -92,6 +98,8 @@ def train(
         spec=tokenizer.spec,
         steps=total,
     )
+    if start is not None:
+        config["finetuned_from"] = start.origin
     task = TokenizerTask(
         experiment.task,
         tokenizer,

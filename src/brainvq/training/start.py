@@ -1,0 +1,52 @@
+"""Where fine-tuning goes out from: a trained tokenizer, whose codebook is held or learns on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainvq import run as runs
+from brainvq.errors import InputError
+from brainvq.models import Model
+from brainvq.tokenizers.base import Tokenizer
+
+
+@dataclass(frozen=True)
+class Start:
+    """`model`: whose weights training begins with. `codebook`: whether its codebook is trained too, else it is held."""
+
+    model: Model
+    codebook: bool
+
+    def into(self, tokenizer: Tokenizer) -> None:
+        """The weights into an untrained tokenizer of the same configuration."""
+        tokenizer.load_state_dict(self.model.tokenizer.state_dict())
+        if not self.codebook:
+            tokenizer.hold_codebook()
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """For config.json."""
+        return {
+            "preset": self.model.config.get("preset"),
+            "weights_sha256": self.model.weights_sha256,
+            "codebook": "trained" if self.codebook else "frozen",
+        }
+
+
+def refuse_other_origin(out: Path, start: Start | None) -> None:
+    """Raises InputError if the run in `out` began elsewhere than `start` (None: untrained)."""
+    if not (out / "config.json").exists():
+        return
+    before, now = runs.read_config(out).get("finetuned_from"), start.origin if start else None
+    if before != now:
+        raise InputError(
+            f"{out} started {_told(before)}, and this starts {_told(now)}. Resume as it began, or give another --out."
+        )
+
+
+def _told(origin: Any) -> str:
+    if not isinstance(origin, dict):
+        return "untrained"
+    return f"from {origin.get('preset')} {str(origin.get('weights_sha256'))[:12]}, codebook {origin.get('codebook')}"
