@@ -137,9 +137,9 @@ def brain_f8() -> TokenizerExperiment:
     """
     return _brain(
         "brain_f8",
-        pixel_shuffle.Config(widths=(48, 128), encoder_blocks=(1, 2), decoder_blocks=(1, 2), dim=8),
+        pixel_shuffle.Config(widths=(48, 192), encoder_blocks=(1, 2), decoder_blocks=(1, 2), dim=4),
         entries=128,
-        epochs=120.0,
+        epochs=60.0,
     )
 
 
@@ -178,7 +178,9 @@ def _brain(name: str, network: pixel_shuffle.Config, *, entries: int, epochs: fl
         task=tokenizer_task.Config(
             absolute=1.0, structural=1.0, forgive=True, crop=0.75, mirror=True, optimiser=optimiser
         ),
-        train=TrainConfig(epochs=epochs, batch_size=16, learning_rate=1.5e-3),
+        train=TrainConfig(
+            epochs=epochs, batch_size=16, learning_rate=3e-3, checkpoint_every=500, validate_every=500, keep="last"
+        ),
     )
 
 
