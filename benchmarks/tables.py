@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks import training
 from brainvq.tables import prior_table, table
 
 DESCRIBED = 0.8575  # mean SSIM, shifted, as system A's description reports it
@@ -223,6 +224,8 @@ def speed(results: Path) -> str:
     if not path.exists():
         return ""
     found = _read(path)
+    if "sides" in found:
+        return training.table(found)
     rates, hardware = found["images_per_second"], found["hardware"]
     return (
         "| `keras_f8` at 256 x 256 | images/s |\n|---|---|\n"

@@ -1,12 +1,11 @@
-"""Images a second in training, system A's network: ours against a plain float32 PyTorch loop, turn by turn in one run.
+"""Images a second in training: each preset of ours against a plain PyTorch loop and MONAI's VQVAE, turn by turn.
 
     python -m benchmarks.training --data DATA
 
-The plain loop is what a careful reader of the paper would write: the same layers by nn.Conv2d and nn.ConvTranspose2d
-(with the symmetrical padding that PyTorch offers, which is quicker than cropping), distances and one-hot, Adam, images
-already in memory as floats. Ours is one step of `TokenizerTask`, batch loading included, as `brainvq train` does it.
-Each has a process of its own, since one of our habits (`keep_freed_memory`) is a setting of the whole process; the
-middle row is the plain loop with that setting alone.
+What is timed is in steps.py. Each side has a process of its own, since one of our habits (`keep_freed_memory`) is a
+setting of the whole process; for the plain loop and MONAI there is a row with it as well, for MONAI also in the
+precision that ours has. In each round a side makes as many steps as come to `IMAGES`, at least one. A preset that
+trains on crops has a second row on whole images, since a crop is less work.
 """
 
 from __future__ import annotations
@@ -15,140 +14,173 @@ import argparse
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from brainvq.data.loader import Cache, open_cache, order
+from benchmarks.steps import DEVICE, Side
+from brainvq.data.loader import Cache, open_cache
 from brainvq.data.sources import open_splits
-from brainvq.presets import keras_f8
+from brainvq.presets import preset
 from brainvq.run import hardware, write_json
-from brainvq.training.devices import accelerator, keep_freed_memory, resolve
-from brainvq.training.tokenizer import TokenizerTask
+
+PRESETS = ("keras_f8", "keras_f8_ema", "resnet_f4_narrow", "brain_f8", "brain_f4", "brain_f16")
+OURS = "brain_f8"
+WHOLE = "task.crop=1"
+IMAGES = 128  # a turn, at least
+MULTIPLE = (16, 16)  # that every side's strides divide
 
 
-class Plain(nn.Module):
-    """Encoder, one-hot quantizer and decoder of system A, as one writes them first."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        down = [(1, 32), (32, 64), (64, 128)]
-        up = [(30, 128), (128, 64), (64, 32)]
-        self.encoder = nn.Sequential(
-            *(layer for a, b in down for layer in (nn.Conv2d(a, b, 3, 2, 1), nn.ReLU())), nn.Conv2d(128, 30, 1)
-        )
-        self.codebook = nn.Parameter(torch.empty(128, 30).uniform_(-0.05, 0.05))
-        self.decoder = nn.Sequential(
-            *(layer for a, b in up for layer in (nn.ConvTranspose2d(a, b, 3, 2, 1, 1), nn.ReLU())),
-            nn.ConvTranspose2d(32, 1, 3, 1, 1),
-        )
-
-    def loss(self, x: Tensor, variance: float) -> Tensor:
-        z = self.encoder(x)
-        rows = z.permute(0, 2, 3, 1).reshape(-1, 30)
-        distances = rows.square().sum(1, keepdim=True) - 2 * rows @ self.codebook.T + self.codebook.square().sum(1)
-        one_hot = F.one_hot(distances.argmin(1), 128).float()
-        z_q = (one_hot @ self.codebook).reshape(len(z), *z.shape[2:], 30).permute(0, 3, 1, 2)
-        quantization = F.mse_loss(z_q, z.detach()) + 0.5 * F.mse_loss(z, z_q.detach())
-        x_hat = self.decoder(z + (z_q - z).detach())
-        return F.mse_loss(x_hat, x) / variance + quantization
+def sides(presets: Sequence[str] = PRESETS, batch: int | None = None) -> list[Side]:
+    """All that is timed, with `batch` images a step instead of each one's own number."""
+    plain = replace(side_of("keras_f8"), name="plain", kind="plain")
+    monai = replace(side_of(OURS), name="monai", kind="monai")
+    found = [plain, replace(plain, name="plain, freed memory kept", tuned=True)]
+    found += [monai, replace(monai, name="monai, tuned", tuned=True)]
+    for name in presets:
+        side = side_of(name)
+        found.append(side)
+        if side.experiment.task.crop < 1:
+            found.append(replace(side, name=f"{name}, whole images", settings=(WHOLE,)))
+    return [replace(side, batch=batch or side.batch) for side in found]
 
 
-def plain_step(cache: Cache, batch: int) -> Callable[[int], object]:
-    model = Plain()
-    optimiser = torch.optim.Adam(model.parameters(), 1e-3, eps=1e-7)
-    images = cache.batch(range(4 * batch)) / 2  # decoded, floating, in memory
-
-    def step(number: int) -> object:
-        optimiser.zero_grad()
-        loss = model.loss(images[(number % 4) * batch : (number % 4 + 1) * batch], cache.variance / 4)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        return float(loss.detach())
-
-    return step
+def side_of(name: str, batch: int | None = None) -> Side:
+    """A preset of ours, with `batch` images a step or its own number."""
+    return Side(name, "brainvq", batch or preset(name).train.batch_size, name)
 
 
-def our_step(cache: Cache, batch: int) -> Callable[[int], object]:
-    experiment = keras_f8()
-    task = TokenizerTask(
-        experiment.task,
-        experiment.tokenizer.build(),
-        accelerator("auto"),
-        learning_rate=1e-3,
-        variance=cache.variance,
-    )
-
-    def step(number: int) -> object:
-        x = cache.batch(order(len(cache), batch, 0, number))
-        return float(task.step(x, number, 10**6)["loss"])
-
-    return step
-
-
-def serve(connection: Connection, name: str, data: str, batch: int) -> None:
-    """In a process of its own: seconds of a step, for each number that comes."""
-    cache = open_cache(open_splits(data)["train"])
-    if name == "plain, freed memory kept":
-        keep_freed_memory()
-    step = our_step(cache, batch) if name == "brainvq" else plain_step(cache, batch)
-    while (number := connection.recv()) is not None:
+def serve(connection: Connection, side: Side, data: str) -> None:
+    """In a process of its own: the seconds of some steps, for each pair (first step, steps) that comes."""
+    step = side.start(_images(data))
+    while (asked := connection.recv()) is not None:
+        first, count = asked
         started = time.perf_counter()
-        step(number)
+        for number in range(first, first + count):
+            step(number)
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
         connection.send(time.perf_counter() - started)
 
 
-def measure(data: str, batch: int, rounds: int) -> dict[str, Any]:
-    """Take turns, after one step of each to warm up; the median of the rounds counts."""
-    cache = open_cache(open_splits(data)["train"])
+def measure(
+    data: str, *, rounds: int = 5, presets: Sequence[str] = PRESETS, batch: int | None = None
+) -> dict[str, Any]:
+    """Take turns, after two steps of each to warm up; the median of the rounds counts."""
+    cache, all_sides = _images(data), sides(presets, batch)
     context = multiprocessing.get_context("spawn")
     pipes, workers = {}, []
-    for name in ("plain", "plain, freed memory kept", "brainvq"):
-        pipes[name], end = context.Pipe()
-        workers.append(context.Process(target=serve, args=(end, name, data, batch), daemon=True))
+    for side in all_sides:
+        pipes[side.name], end = context.Pipe()
+        workers.append(context.Process(target=serve, args=(end, side, data), daemon=True))
         workers[-1].start()
-    rates: dict[str, list[float]] = {name: [] for name in pipes}
-    for number in range(rounds + 1):
-        for name, pipe in pipes.items():
-            pipe.send(number)
-            seconds = pipe.recv()
-            if number:
-                rates[name].append(batch / seconds)
+        _ask(pipes[side.name], 0, 2)
+    rates: dict[str, list[float]] = {side.name: [] for side in all_sides}
+    for turn in range(rounds):
+        for side in all_sides:
+            steps = 1 if batch else max(1, IMAGES // side.batch)
+            rates[side.name].append(steps * side.batch / _ask(pipes[side.name], 2 + turn * steps, steps))
     for pipe, worker in zip(pipes.values(), workers, strict=True):
         pipe.send(None)
         worker.join()
-    medians = {name: statistics.median(values) for name, values in rates.items()}
+    told = f" --presets {' '.join(presets)}" if tuple(presets) != PRESETS else ""
+    told += f" --batch {batch}" if batch else ""
     return {
         "benchmark": "training",
-        "command": f"python -m benchmarks.training --data DATA --batch {batch} --rounds {rounds}",
+        "command": f"python -m benchmarks.training --data DATA --rounds {rounds}{told}",
         "data": {"fingerprint": cache.fingerprint, "images": len(cache), "size": list(cache.size)},
-        "batch": batch,
-        "precision": {"plain": "fp32", "brainvq": resolve("auto")},
-        "images_per_second": medians,
-        "rounds": rates,
-        "times_faster": medians["brainvq"] / medians["plain"],
+        "sides": {side.name: _facts(side, rates[side.name]) for side in all_sides},
+        "times_faster": times_faster({name: statistics.median(values) for name, values in rates.items()}),
         "hardware": hardware(),
         "torch": torch.__version__,
     }
 
 
+def times_faster(rates: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Each row of our preset against each of the others'."""
+    ours = [name for name in rates if name.partition(",")[0] == OURS]
+    others = [name for name in rates if name.partition(",")[0] in ("plain", "monai")]
+    return {name: {other: rates[name] / rates[other] for other in others} for name in ours}
+
+
+def _facts(side: Side, rates: list[float]) -> dict[str, Any]:
+    return {
+        "batch": side.batch,
+        "precision": side.precision,
+        "parameters": side.parameters(),
+        "gflop_forward": side.gflop(),
+        "images_per_second": statistics.median(rates),
+        "rounds": rates,
+    }
+
+
+def _ask(pipe: Any, first: int, count: int) -> float:
+    pipe.send((first, count))
+    seconds: float = pipe.recv()
+    return seconds
+
+
+def _images(data: str) -> Cache:
+    return open_cache(open_splits(data)["train"], multiple=MULTIPLE, device=DEVICE)
+
+
+def table(result: dict[str, Any]) -> str:
+    """The rows of the README, and what they come to."""
+    labels = {
+        "plain": "system A, plain PyTorch loop",
+        "plain, freed memory kept": "the same, freed memory kept",
+        "monai": f"MONAI's VQVAE, as large as `{OURS}`, its tutorial's step",
+        "monai, tuned": "the same, freed memory kept, our precision",
+    }
+    lines = [
+        "| training at 256 x 256 | images/s | batch | precision | parameters | GFLOP forward an image |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in result["sides"].items():
+        known, _, rest = name.partition(",")
+        cells = [
+            labels.get(name) or f"`{known}`" + (f",{rest}" if rest else ""),
+            f"{row['images_per_second']:.1f}",
+            f"{row['batch']}",
+            row["precision"],
+            f"{row['parameters']:,}",
+            f"{row['gflop_forward']:.2f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", *(told(name, row) for name, row in result["times_faster"].items())]
+    device = result["hardware"]["gpu"] or f"{result['hardware']['threads']} threads of an {result['hardware']['cpu']}"
+    lines.append(f"Each side in a process of its own, turn by turn in one run, on {device}.")
+    return "\n".join(lines) + "\n"
+
+
+def told(name: str, times: dict[str, float]) -> str:
+    """`brain_f8`: 9.0 times the plain loop ..."""
+    others = {
+        "plain": "the plain loop",
+        "plain, freed memory kept": "the plain loop with freed memory kept",
+        "monai": "MONAI",
+        "monai, tuned": "MONAI in our precision with freed memory kept",
+    }
+    known, _, rest = name.partition(",")
+    listed = ", ".join(f"{value:.1f} times {others[other]}" for other, value in times.items())
+    return f"`{known}`{' on' + rest if rest else ''}: {listed}."
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--data", default="cohort")
-    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--presets", nargs="+", default=PRESETS)
+    parser.add_argument("--batch", type=int, help="images a step of every side, one step a round: to try it out")
     parser.add_argument("--out", type=Path, default=Path("results/benchmark_training.json"))
     arguments = parser.parse_args()
-    result = measure(arguments.data, arguments.batch, arguments.rounds)
+    result = measure(arguments.data, rounds=arguments.rounds, presets=tuple(arguments.presets), batch=arguments.batch)
     write_json(arguments.out, result)
-    for name, rate in result["images_per_second"].items():
-        print(f"{name:24} {rate:6.1f} images/s")
-    print(f"{result['times_faster']:.2f} times the plain loop; written: {arguments.out}")
+    print(table(result) + f"written: {arguments.out}")
 
 
 if __name__ == "__main__":
