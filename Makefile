@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.done
 
-.PHONY: setup demo test lint types results pins clean
+.PHONY: setup demo test lint types bench results pins clean
 
 setup: $(STAMP)
 
@@ -27,7 +27,10 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-results: setup
+bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+
+results: bench
 	BRAINVQ_RUNS=$${BRAINVQ_RUNS:-$(RUNS)} $(BIN)/python -m benchmarks.results
 
 pins: setup
