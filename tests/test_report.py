@@ -171,18 +171,43 @@ def test_the_page_needs_nothing_from_outside(page: Page) -> None:
     assert "@import" not in page.source
     assert "http:" not in page.source
     assert "https:" not in page.source
-    assert not re.search(r"url\((?!#)", page.source)
+    assert not re.search(r"url\((?!#|data:image/png;base64,)", page.source)
     (policy,) = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
     assert policy.startswith("default-src 'none'")
 
 
 def test_every_picture_has_words(page: Page) -> None:
     images, diagrams = page.all("img"), page.all("svg")
-    assert len(images) == 3 * 4
-    assert len(diagrams) == 8
+    assert len(images) == 3 * 4 + 6
+    assert len(diagrams) == 9
     assert all(len(image["alt"]) > 20 for image in images)
     assert all(svg["role"] == "img" and len(svg["aria-label"]) > 20 for svg in diagrams)
     assert len({svg["aria-label"] for svg in diagrams}) == len(diagrams)
+
+
+def test_cards_tell_of_the_entries(run: Path, page: Page) -> None:
+    stored = json.loads((run / "evaluation" / "examples" / "validate" / "examples.json").read_text())
+    (level,) = stored["codebook"]["levels"]
+    cards = [attributes for _, attributes in page.elements if attributes.get("class") == "entry"]
+    assert len(cards) == len(level["shown"]) > 1
+    for card, entry in zip(cards, level["shown"], strict=True):
+        assert card["role"] == "img"
+        assert card["aria-label"].startswith(f"Entry {entry['entry']}: ")
+        assert f"Nearest: {', '.join(map(str, entry['near']))}." in card["aria-label"]
+    assert f"{level['used']} of 16 entries" in page.text
+    assert f"subject {level['swapped']['subject']}" in page.text
+
+
+def test_a_run_that_an_earlier_version_has_evaluated_says_what_to_do(tmp_path: Path, run: Path) -> None:
+    folder = copied(run, tmp_path / "run")
+    path = folder / "evaluation" / "examples" / "validate" / "examples.json"
+    about = json.loads(path.read_text())
+    del about["codebook"]
+    path.write_text(json.dumps(about))
+    page = Page(write_report(folder))
+    assert len(page.all("img")) == 3 * 4
+    assert "The patches of the entries are not in the run" in page.text
+    assert "brainvq evaluate run --data DATA" in page.text
 
 
 def test_the_page_is_well_formed(page: Page) -> None:
@@ -329,7 +354,7 @@ def test_pictures_of_other_weights_are_not_shown(tmp_path: Path, run: Path) -> N
     assert "pictures of this evaluation are not in the run" in page.text
 
 
-@pytest.mark.parametrize("name", ["examples.json", "typical_original.png"])
+@pytest.mark.parametrize("name", ["examples.json", "typical_original.png", "codebook_0_maps.png"])
 def test_damaged_pictures_are_left_out(tmp_path: Path, run: Path, name: str) -> None:
     folder = copied(run, tmp_path / "run")
     (folder / "evaluation" / "examples" / "validate" / name).write_bytes(b"x")

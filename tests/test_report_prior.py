@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic_core import to_jsonable_python
 
 from brainvq import run as runs
 from brainvq.codes import CodeSpec
@@ -381,7 +382,7 @@ def test_every_part_has_its_words(kind: str) -> None:
     assert kind in SENTENCES
     fields = {name: field for name, field in part_config(kind).model_fields.items() if not field.is_required()}
     values = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
-    told = SENTENCES[kind]({name: getattr(value, "model_dump", lambda v=value: v)() for name, value in values.items()})
+    told = SENTENCES[kind](to_jsonable_python(values))
     assert told.endswith(".")
     assert "None" not in told
     for author in re.findall(r"[(,] ?((?:van den )?[A-Z]\w+ (?:and \w+ |et al\. )(?:19|20)\d\d)", told):

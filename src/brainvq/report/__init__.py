@@ -15,6 +15,7 @@ from pathlib import Path
 from brainvq import run as runs
 from brainvq.data.scan import atomic
 from brainvq.errors import InputError
+from brainvq.report.codebook_drawings import draw_codebook
 from brainvq.report.drawings import draw
 from brainvq.report.examples import save_examples
 from brainvq.report.ink import Drawing
@@ -55,5 +56,5 @@ def _drawn(folder: Path) -> tuple[Mapping[str, Drawing], str]:
         drawings = draw_prior(prior)
         return drawings, prior_page(prior, drawings)
     record = read_record(folder)
-    drawings = draw(record)
+    drawings = draw(record) | draw_codebook(record)
     return drawings, page(record, drawings)

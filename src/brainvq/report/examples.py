@@ -1,4 +1,5 @@
-"""Pictures that a report shows: one slice of the best, the typical and the worst subject of an evaluation.
+"""Pictures that a report shows: one slice of the best, the typical and the worst subject of an evaluation, and what
+its codebook stands for (`codebook_stored.py`).
 
 Subjects are named as their files name them.
 """
@@ -21,6 +22,8 @@ from brainvq.data.loader import Cache
 from brainvq.errors import InputError
 from brainvq.evaluate import Reconstructs
 from brainvq.metrics.distortion import ssim, to_uint8
+from brainvq.report.codebook import Explains
+from brainvq.report.codebook_stored import KeptCodebook, StoredCodebook, explain, load_codebook
 from brainvq.report.kept import FILE, Kept, Pixels, is_grid, keep, load_about, load_picture
 
 Role = Literal["typical", "best", "worst"]
@@ -39,10 +42,11 @@ class Stated(BaseModel):
 
 class Stored(Kept):
     """`grey`: per level and entry, the mean grey level (0..255) of the pixels that it stood for in the subjects shown,
-    null where it was not used."""
+    null where it was not used; `codebook`: null in a run that an earlier version has evaluated."""
 
     grey: list[list[float | None]]
     examples: list[Stated]
+    codebook: StoredCodebook | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +62,10 @@ class Example:
 class Examples:
     about: Stored
     items: tuple[Example, ...]
+    codebook: KeptCodebook | None
 
 
-def save_examples(folder: Path, pipeline: Reconstructs, cache: Cache, evaluation: Mapping[str, Any]) -> Path:
+def save_examples(folder: Path, pipeline: Explains, cache: Cache, evaluation: Mapping[str, Any]) -> Path:
     """Keep what the report draws of an evaluation of `cache` in the run `folder`; where it lies.
 
     Of each subject the slice with its median SSIM is shown, so that no slice is picked by eye.
@@ -68,6 +73,7 @@ def save_examples(folder: Path, pipeline: Reconstructs, cache: Cache, evaluation
     tally = _Tally(pipeline.spec)
     chosen = choose({name: row["ssim"] for name, row in evaluation["per_subject"].items()})
     examples = [_example(role, subject, pipeline, cache, tally) for role, subject in chosen.items()]
+    codebook, pictures = explain(pipeline, cache)
     about = Stored(
         format=1,
         split=evaluation["split"],
@@ -75,8 +81,9 @@ def save_examples(folder: Path, pipeline: Reconstructs, cache: Cache, evaluation
         weights_sha256=evaluation["model"].get("weights_sha256"),
         grey=tally.means(),
         examples=[example.about for example in examples],
+        codebook=codebook,
     )
-    pictures = {f"{example.about.role}_original": example.original for example in examples}
+    pictures |= {f"{example.about.role}_original": example.original for example in examples}
     pictures |= {f"{example.about.role}_reconstruction": example.reconstruction for example in examples}
     return keep(folder, about, pictures)
 
@@ -90,7 +97,8 @@ def load_examples(folder: Path) -> Examples:
     about = load_about(Stored, folder)
     if not about.examples:
         raise InputError(f"{folder / FILE} holds no examples.")
-    return Examples(about, tuple(_load(folder, stated, len(about.grey)) for stated in about.examples))
+    items = tuple(_load(folder, stated, len(about.grey)) for stated in about.examples)
+    return Examples(about, items, None if about.codebook is None else load_codebook(folder, about.codebook))
 
 
 def choose(scores: Mapping[str, float]) -> dict[Role, str]:

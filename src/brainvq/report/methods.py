@@ -11,10 +11,11 @@ from typing import Any
 
 from brainvq.metrics.definitions import MEASURES
 from brainvq.metrics.statistics import DRAWS
-from brainvq.report.prose import SENTENCES, listed, loss, optimiser, precision, settings
+from brainvq.report.prose import SENTENCES, loss, optimiser, precision
 from brainvq.report.record import AnyRun, Record
 from brainvq.report.references import references
 from brainvq.report.stored import Evaluation, Facts
+from brainvq.report.words import listed, settings
 from brainvq.tables import BASELINES
 from brainvq.training.experiment import TokenizerExperiment
 from brainvq.training.loop import TrainConfig

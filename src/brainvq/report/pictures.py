@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 ERROR_RANGE = 48  # grey levels of full colour; the same in every report, so that reports compare
 TOO_DARK, TOO_BRIGHT = (64, 150, 255), (255, 146, 32)
 CODES = "viridis"
+MEAN_SHARE = 0.6  # of the brightness of the mean image below a use map
+USE_STEPS = 8  # colours of a use map; few make a small file
+COLUMNS = 16  # of a mosaic
 
 
-def error_colours(original: NDArray[np.uint8], reconstruction: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W) 8-bit images -> (H, W, 3): black where they agree, blue where the copy is too dark, orange too bright."""
-    error = (reconstruction.astype(float) - original) / ERROR_RANGE
+def error_colours(
+    original: NDArray[np.uint8], reconstruction: NDArray[np.uint8], full: float = ERROR_RANGE
+) -> NDArray[np.uint8]:
+    """8-bit images (..., H, W) -> (..., H, W, 3): black where they agree, blue where the copy is too dark, orange too
+    bright; `full`: grey levels of full colour."""
+    error = (reconstruction.astype(float) - original) / full
     strength = np.clip(np.abs(error), 0, 1)[..., None]
     hue = np.where(error[..., None] < 0, TOO_DARK, TOO_BRIGHT)
     return np.asarray(np.rint(strength * hue), dtype=np.uint8)
@@ -33,6 +39,20 @@ def code_colours(codes: Sequence[Sequence[int]], grey: Sequence[float | None]) -
     index = np.clip(np.array(codes), 0, len(levels) - 1)
     colours = matplotlib.colormaps[CODES](np.clip(rank[index] / used, 0, 1))[..., :3]
     return np.asarray(np.rint(colours * 255), dtype=np.uint8)
+
+
+def use_colours(maps: NDArray[np.uint8], mean: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Maps (N, y, x), 255 where an entry stands most often -> (N, y, x, 3): orange over the mean image, darkened."""
+    use = np.rint(maps / 255 * USE_STEPS)[..., None] / USE_STEPS
+    return np.asarray(np.rint(use * TOO_BRIGHT + (1 - use) * MEAN_SHARE * mean[..., None]), dtype=np.uint8)
+
+
+def mosaic(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Tiles (N, h, w) or (N, h, w, 3) as one picture of `COLUMNS` columns, row by row."""
+    missing = -len(tiles) % COLUMNS
+    tiles = np.concatenate([tiles, np.zeros((missing, *tiles.shape[1:]), np.uint8)])
+    rows = [np.concatenate(list(row), axis=1) for row in tiles.reshape(-1, COLUMNS, *tiles.shape[1:])]
+    return np.concatenate(rows)
 
 
 def gradient(colours: Sequence[Sequence[float]]) -> str:

@@ -10,8 +10,9 @@ from brainvq.report import prior_measures
 from brainvq.report.methods import codes, data, defined, machine, software, took
 from brainvq.report.prior_record import PriorRecord
 from brainvq.report.prior_stored import PriorEvaluation
-from brainvq.report.prose import SENTENCES, listed, loss, optimiser, precision, settings
+from brainvq.report.prose import SENTENCES, loss, optimiser, precision
 from brainvq.report.references import references
+from brainvq.report.words import listed, settings
 from brainvq.training.prior_experiment import PriorExperiment
 
 

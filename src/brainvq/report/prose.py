@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from brainvq.config import paths
 from brainvq.report.prior_prose import SENTENCES as PRIORS
-
-
-def listed(items: list[str]) -> str:
-    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else "none"
+from brainvq.report.quantizer_prose import SENTENCES as QUANTIZERS
+from brainvq.report.words import listed, settings
 
 
 def _vqvae(part: dict[str, Any]) -> str:
@@ -48,44 +45,46 @@ def _resnet(part: dict[str, Any]) -> str:
     )
 
 
-def _vq(part: dict[str, Any]) -> str:
-    text = f"Each vector of the encoder is replaced by the nearest of {part['entries']:,} codebook entries"
-    if part["codebook"] == "ema":
-        text += f", which follow the vectors assigned to them by exponential moving averages (decay {part['decay']:g})"
-    else:
-        text += ", which are learned by the gradient of the codebook loss"
-    start = (
-        "by k-means on the first batch" if part["initial_range"] is None else f"uniform in +-{part['initial_range']:g}"
+def _pixel_shuffle(part: dict[str, Any]) -> str:
+    widths, encoder, decoder = (
+        listed([str(n) for n in part[name]]) for name in ("widths", "encoder_blocks", "decoder_blocks")
     )
-    text += f"; gradients pass straight through, and the commitment loss has weight {part['commitment']:g}. "
-    text += f"Entries start {start}"
-    if part["revive_below"]:
-        text += (
-            f"; one that is used less than {part['revive_below']:g} times its fair share is moved to a badly served "
-            "vector of the batch"
-        )
-    return text + "."
+    halved = ", each with half the resolution of the one before," if len(part["widths"]) > 1 else ""
+    return (
+        f"Its encoder makes channels of squares of {part['patch']} x {part['patch']} pixels (Shi et al. 2016); it has "
+        f"{len(part['widths'])} stages of {widths} channels{halved} with {encoder} residual blocks (He et al. 2016), "
+        f"and a 1 x 1 convolution to {part['dim']} channels. Its decoder mirrors it with {decoder} blocks and shuffles "
+        "channels back to pixels, without activation at the end. A block is batch normalisation (Ioffe and Szegedy "
+        "2015), SiLU, a 3 x 3 convolution, SiLU and a 3 x 3 convolution, added to its input; the last one starts at "
+        "zero (Zhang et al. 2019), other weights as PyTorch initialises them. Outside training, batch normalisation "
+        "uses its running statistics."
+    )
 
 
 def _reconstruction(task: dict[str, Any]) -> str:
-    scale = ", divided by the variance of the training pixels," if task["divide_by_variance"] else ""
-    return f"The loss is the mean squared error of the reconstruction{scale} plus the losses of the quantizer."
-
-
-def settings(part: dict[str, Any]) -> str:
-    """A part that has no sentence of its own."""
-    kind = part["kind"]
-    rest = {name: value for name, value in part.items() if name != "kind"}
-    told = [f"{path} = {_at(rest, path)}" for path in paths(rest)]
-    return f"Part {kind}" + (f": {', '.join(told)}." if told else ".")
+    scale = ", divided by the variance of the training pixels" if task["divide_by_variance"] else ""
+    terms = [f"the mean squared error of the reconstruction{scale}"]
+    if task["absolute"]:
+        terms.append(f"{task['absolute']:g} times its mean absolute error")
+    if task["structural"]:
+        terms.append(f"{task['structural']:g} times 1 - SSIM (Wang 2004; as a loss, Zhao et al. 2017)")
+    text = f"The loss is the sum of {listed([*terms, 'the losses of the quantizer'])}."
+    if task["forgive"]:
+        text += " What lies beyond black or white where the original is black or white is no error."
+    if task["crop"] < 1:
+        text += f" Training saw crops of {100 * task['crop']:g} % of each edge, at random places."
+    if task["mirror"]:
+        text += " Half of the training images were mirrored left to right."
+    return text
 
 
 SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "tokenizers.vqvae": _vqvae,
     "networks.keras_conv": _keras_conv,
     "networks.resnet": _resnet,
-    "quantizers.vq": _vq,
+    "networks.pixel_shuffle": _pixel_shuffle,
     "training.tokenizer": _reconstruction,
+    **QUANTIZERS,
     **PRIORS,
 }
 
@@ -125,9 +124,3 @@ def precision(precision: str, kept: str = "the quantizer") -> str:
         "fp32": "Training ran in float32.",
         "auto": f"Training ran in bfloat16 where the hardware multiplies it, else in float32; {kept} is float32.",
     }[precision]
-
-
-def _at(values: dict[str, Any], path: str) -> Any:
-    for name in path.split("."):
-        values = values[name]
-    return values

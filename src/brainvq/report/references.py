@@ -17,13 +17,19 @@ REFERENCES = {
     "Jelinek and Mercer 1980": "F. Jelinek and R. L. Mercer. Interpolated estimation of Markov source parameters from "
     "sparse data. Workshop on Pattern Recognition in Practice, 1980.",
     "Kingma and Ba 2015": "D. P. Kingma and J. Ba. Adam: A method for stochastic optimization. ICLR, 2015.",
+    "Lee et al. 2022": "D. Lee, C. Kim, S. Kim, M. Cho and W.-S. Han. Autoregressive image generation using residual "
+    "quantization. CVPR, 2022.",
     "Loshchilov and Hutter 2019": "I. Loshchilov and F. Hutter. Decoupled weight decay regularization. ICLR, 2019.",
-    "Otsu 1979": "N. Otsu. A threshold selection method from gray-level histograms. IEEE Transactions on Systems, Man, "
-    "and Cybernetics 9(1), 1979.",
+    "Mentzer et al. 2023": "F. Mentzer, D. Minnen, E. Agustsson and M. Tschannen. Finite scalar quantization: VQ-VAE "
+    "made simple. arXiv:2309.15505, 2023.",
+    "Otsu 1979": "N. Otsu. A threshold selection method from gray-level histograms. IEEE Transactions on Systems, "
+    "Man, and Cybernetics 9(1), 1979.",
     "Paszke et al. 2019": "A. Paszke et al. PyTorch: An imperative style, high-performance deep learning library. "
     "NeurIPS, 2019.",
     "Radford et al. 2016": "A. Radford, L. Metz and S. Chintala. Unsupervised representation learning with deep "
     "convolutional generative adversarial networks. ICLR, 2016.",
+    "Shi et al. 2016": "W. Shi et al. Real-time single image and video super-resolution using an efficient sub-pixel "
+    "convolutional neural network. CVPR, 2016.",
     "van den Oord et al. 2016": "A. van den Oord, N. Kalchbrenner, O. Vinyals, L. Espeholt, A. Graves and K. "
     "Kavukcuoglu. Conditional image generation with PixelCNN decoders. NeurIPS, 2016.",
     "van den Oord et al. 2017": "A. van den Oord, O. Vinyals and K. Kavukcuoglu. Neural discrete representation "
@@ -32,10 +38,19 @@ REFERENCES = {
     "assessment. Asilomar Conference on Signals, Systems and Computers, 2003.",
     "Wang 2004": "Z. Wang, A. C. Bovik, H. R. Sheikh and E. P. Simoncelli. Image quality assessment: From error "
     "visibility to structural similarity. IEEE Transactions on Image Processing 13(4), 2004.",
-    "Witten and Bell 1991": "I. H. Witten and T. C. Bell. The zero-frequency problem. IEEE Transactions on Information "
-    "Theory 37(4), 1991.",
-    "Xue 2014": "W. Xue, L. Zhang, X. Mou and A. C. Bovik. Gradient magnitude similarity deviation: A highly efficient "
-    "perceptual image quality index. IEEE Transactions on Image Processing 23(2), 2014.",
+    "Witten and Bell 1991": "I. H. Witten and T. C. Bell. The zero-frequency problem. IEEE Transactions on "
+    "Information Theory 37(4), 1991.",
+    "Xue 2014": "W. Xue, L. Zhang, X. Mou and A. C. Bovik. Gradient magnitude similarity deviation: A highly "
+    "efficient perceptual image quality index. IEEE Transactions on Image Processing 23(2), 2014.",
+    "Yu et al. 2021": "J. Yu et al. Vector-quantized image modeling with improved VQGAN. arXiv:2110.04627, 2021.",
+    "Zeghidour et al. 2021": "N. Zeghidour, A. Luebs, A. Omran, J. Skoglund and M. Tagliasacchi. SoundStream: An "
+    "end-to-end neural audio codec. arXiv:2107.03312, 2021.",
+    "Zhang et al. 2019": "H. Zhang, Y. N. Dauphin and T. Ma. Fixup initialization: Residual learning without "
+    "normalization. ICLR, 2019.",
+    "Zhao et al. 2017": "H. Zhao, O. Gallo, I. Frosio and J. Kautz. Loss functions for image restoration with neural "
+    "networks. IEEE Transactions on Computational Imaging 3(1), 2017.",
+    "Zhu et al. 2024": "Y. Zhu, B. Li, Y. Xin, Z. Xia and L. Xu. Addressing representation collapse in vector "
+    "quantized models with one linear layer. arXiv:2411.02038, 2024.",
 }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from brainvq.metrics.definitions import MEASURES
 from brainvq.report.blocks import beside, definitions, figure, measured, missing, pairs, picture, pictures_of, scale
+from brainvq.report.codebook_section import single_entries
 from brainvq.report.drawings import LOSSES, VALIDATION
 from brainvq.report.examples import Example, Examples
 from brainvq.report.ink import Drawing
@@ -158,4 +159,4 @@ def codebook(record: Record, drawings: Mapping[str, Drawing]) -> Html:
             ("Held out", f"{usage.held_out_bits_per_pixel:.4f} bits a pixel, by a coder that learned from others")
         )
     told = tag("div", tag("p", sentence, class_="prose"), pairs(rates), class_="stack")
-    return beside(told, drawings["codebook"])
+    return join(beside(told, drawings["codebook"]), single_entries(record, drawings))
