@@ -11,11 +11,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from brainvq import session
-from brainvq.config import override
+from brainvq.config import kinds, override, part_config
 from brainvq.data.cohort import write_cohort
 from brainvq.errors import InputError
+from brainvq.networks import keras_conv
 from brainvq.presets import preset
 from brainvq.run import read_config
+from brainvq.tokenizers.vqvae import VQVAE
 from brainvq.training.experiment import train
 from brainvq.training.tokenizer import TokenizerTask
 
@@ -88,6 +90,22 @@ def test_the_codebook_stays_to_the_bit_unless_it_is_asked_for(either, darker, tm
         assert config["weights_sha256"] != origin["weights_sha256"]
         assert config["experiment"]["tokenizer"] == origin["experiment"]["tokenizer"]
         assert config["spec"] == origin["spec"]
+
+
+@pytest.mark.parametrize("kind", kinds("quantizers"))
+def test_any_quantizer_can_be_held_while_the_encoder_learns(kind):
+    tokenizer = VQVAE(keras_conv.Config(widths=(4, 4, 4), dim=8).build(), part_config(kind)().build(8))
+    before = {name: value.clone() for name, value in tokenizer.state_dict().items()}
+    tokenizer.hold_codebook()
+    optimiser = torch.optim.AdamW(tokenizer.parameters(), lr=0.01, weight_decay=0.1)
+    x = torch.rand(4, 1, 32, 32) * 2 - 1
+    for _ in range(3):
+        output = tokenizer.train()(x)
+        optimiser.zero_grad()
+        (sum(output.losses.values()) + (output.x_hat - x).square().mean()).backward()
+        optimiser.step()
+    moved = {name.partition(".")[0] for name, value in tokenizer.state_dict().items() if not value.equal(before[name])}
+    assert moved == {"encoder", "decoder"}
 
 
 def test_it_learns_what_the_new_data_look_like(base, darker, tmp_path):
