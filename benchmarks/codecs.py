@@ -175,7 +175,7 @@ def webp_payload(data: bytes | bytearray) -> int:
 AVIF_LIBRARY = f"libavif {features.version('avif')}, libaom (Pillow)"
 AVIF_OPTIONS = f"4:0:0, full range, speed {AVIF_SPEED}, tune "
 CODECS = (
-    Codec("avif", "AVIF", "quality", (1, 7, 14, 24, 36, 50, 72), AVIF_OPTIONS + STILL_TUNE, AVIF_LIBRARY, _each(_avif)),
+    Codec("avif", "AVIF", "quality", (0, 7, 14, 24, 36, 50, 76), AVIF_OPTIONS + STILL_TUNE, AVIF_LIBRARY, _each(_avif)),
     Codec(
         "jpeg_xl",
         "JPEG XL",
@@ -188,7 +188,7 @@ CODECS = (
     Codec(
         "jpeg_2000",
         "JPEG 2000",
-        "PSNR, dB",
+        "PSNR dB",
         (26, 29, 32, 35, 38, 41, 44),
         f"grey, 9/7 wavelet, {JPEG_2000_LEVELS} resolutions, bare codestream",
         imagecodecs.jpeg2k_version(),
@@ -207,7 +207,7 @@ CODECS = (
         "av1_sequence",
         "AV1, each subject's slices as one sequence",
         "quality",
-        (1, 10, 25, 40, 58, 82),
+        (0, 10, 25, 40, 58, 82),
         AVIF_OPTIONS + SEQUENCE_TUNE,
         AVIF_LIBRARY,
         _avif_sequence,

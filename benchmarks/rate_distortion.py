@@ -1,7 +1,8 @@
 """Bits a pixel against likeness: our presets beside picture codecs, on the same validate slices of OASIS.
 
     python -m benchmarks.rate_distortion                 all slices; resumed setting by setting
-    python -m benchmarks.rate_distortion --images 24     a quick look, printed and drawn, nothing stored
+    python -m benchmarks.rate_distortion --images 24     a quick look, printed and drawn, nothing stored; too few slices
+                                                         a subject for a sequence
     python -m benchmarks.rate_distortion --presets       codecs as stored; only our presets, figure and table anew
 
 The codecs (`benchmarks/codecs.py`, needs `pip install brainvq[bench]`) are measured here, each at several quality
@@ -238,8 +239,11 @@ def _curve(codec: Mapping[str, Any], measure_: str) -> tuple[list[float], list[f
 
 
 def _interval(ours: Mapping[str, Any], codec: Mapping[str, Any], seed: int = 0) -> list[float] | None:
-    """95 % of the bits needed, subjects drawn for both sides alike; None where a draw leaves what was measured."""
+    """95 % of the bits needed, subjects drawn for both sides alike; None where a draw leaves what was measured,
+    and in a quick look, which has not all of the subjects."""
     names = sorted(ours["per_subject"])
+    if any(sorted(row["per_subject"]) != names for row in codec["settings"]):
+        return None
     rows = [[row["per_subject"][name] for name in names] for row in codec["settings"]]
     images = np.array([ours["per_subject"][name]["images"] for name in names], dtype=float)
     weights = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)

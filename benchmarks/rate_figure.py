@@ -25,6 +25,11 @@ LINES: dict[str, tuple[str, str, str | tuple[int, tuple[int, int]]]] = {
     "av1_sequence": ("#0072b2", "o", (0, (4, 2))),
 }
 """Colour, mark and dash of each codec: of M. Okabe and K. Ito's colours, which the colour-blind can tell apart too."""
+MARKS = {
+    "nominal": ("ours, fixed length", "D", OURS),
+    "held_out": ("ours, entropy held out", "D", "white"),
+    "entropy": ("ours, entropy by position", "|", OURS),
+}
 RATE_TICKS = (0.02, 0.05, 0.1, 0.2, 0.5)
 SSIM_TICKS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 PANELS = {"ssim_foreground": "SSIM, foreground", "ssim": "SSIM", "psnr": "PSNR, dB"}
@@ -63,12 +68,13 @@ def _panel(axes: Axes, result: Mapping[str, Any], measure: str) -> None:
             bits, height(quality), color=colour, marker=mark, linestyle=dash, label=label, markersize=4.5, mfc=filled
         )
     for n, each in enumerate(result["presets"]):
-        bits, at = each["bits"], height(np.array([each["measures"][measure]["mean"]]))
-        held_out = bits["held_out"] or bits["entropy"]
-        labels = ("ours, fixed length", "ours, entropy held out") if n == 0 else (None, None)
-        axes.plot([held_out, bits["nominal"]], [at[0]] * 2, color=OURS, linewidth=1.2, zorder=4)
-        for x, label, fill in zip((bits["nominal"], held_out), labels, (OURS, "white"), strict=True):
-            axes.plot([x], at, "D", color=OURS, mfc=fill, markersize=6, label=label, linestyle="none", zorder=5)
+        bits, at = each["bits"], float(height(np.array(each["measures"][measure]["mean"])))
+        rates = [rate for rate in bits.values() if rate is not None]
+        axes.plot([min(rates), max(rates)], [at, at], color=OURS, linewidth=1.2, zorder=4)
+        for rate, (label, mark, fill) in MARKS.items():
+            if bits[rate] is not None:
+                told = label if n == 0 else None
+                axes.plot(bits[rate], at, mark, color=OURS, mfc=fill, mew=1.3, markersize=6, label=told, zorder=5)
     axes.set_xscale("log")
     axes.set_xlabel("bits a pixel, without headers")
     axes.xaxis.set_major_locator(FixedLocator(RATE_TICKS))
