@@ -12,7 +12,7 @@ from brainvq.quantizers import vq
 from brainvq.tokenizers import vqvae
 from brainvq.training.devices import accelerator
 from brainvq.training.losses import dissimilarity, forgiven
-from brainvq.training.tokenizer import Config, TokenizerTask
+from brainvq.training.tokenizer import Config, TokenizerTask, trained_size
 
 
 def smooth(batch: int = 2, height: int = 48, width: int = 64, seed: int = 0) -> Tensor:
@@ -65,7 +65,7 @@ def test_crops_are_pieces_of_their_image_of_a_legal_size(crop: float) -> None:
     torch.manual_seed(0)
     found = task(crop=crop)._varied(x)
     height, width = found.shape[2:]
-    assert (height, width) == tuple(max(1, round(crop * length / 8)) * 8 for length in size)
+    assert (height, width) == trained_size(crop, size, (8, 8)) == tuple(max(1, round(crop * n / 8)) * 8 for n in size)
     for image in found:
         top, left = divmod(round(float(image[0, 0, 0]) * 48 * 64), 64)
         assert torch.equal(image, x[0, :, top : top + height, left : left + width])

@@ -8,6 +8,8 @@ every second pixel, a quarter of them, because neighbouring windows say nearly t
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,7 @@ def dissimilarity(x: Tensor, x_hat: Tensor) -> Tensor:
     """1 - SSIM of (B, 1, H, W) in [-1, 1], scalar; x_hat is clipped to the range as a saved image would be."""
     with torch.autocast(x.device.type, enabled=False):
         images = [(image.float().clamp(-1, 1)[:, 0] + 1) / 2 for image in (x, x_hat)]
-        rows, columns = (window_matrix(length, x.device).float()[::STEP].contiguous() for length in x.shape[2:])
+        rows, columns = (_windows(length, x.device) for length in x.shape[2:])
         one, other = images
         mean, mean_hat, power, product = (
             rows @ value @ columns.T for value in (one, other, one * one + other * other, one * other)
@@ -38,3 +40,8 @@ def dissimilarity(x: Tensor, x_hat: Tensor) -> Tensor:
         means, squares = mean * mean_hat, mean * mean + mean_hat * mean_hat
         structure = (2 * (product - means) + K2**2) / (power - squares + K2**2)
         return 1 - ((2 * means + K1**2) / (squares + K1**2) * structure).mean()
+
+
+@lru_cache(maxsize=32)
+def _windows(length: int, device: torch.device) -> Tensor:
+    return window_matrix(length, device).float()[::STEP].contiguous()

@@ -69,10 +69,12 @@ class Average(Generic[Module]):
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(self.module.state_dict().values(), module.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, weight)
-            else:
+        pairs = [*zip(self.module.state_dict().values(), module.state_dict().values(), strict=True)]
+        learned = [(mine, theirs) for mine, theirs in pairs if mine.is_floating_point()]
+        if learned:
+            torch._foreach_lerp_([mine for mine, _ in learned], [theirs for _, theirs in learned], weight)
+        for mine, theirs in pairs:
+            if not mine.is_floating_point():
                 mine.copy_(theirs)
 
 

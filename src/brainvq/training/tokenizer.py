@@ -7,7 +7,7 @@ unless asked for: absolute error and structural dissimilarity beside the squared
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -65,21 +65,11 @@ class TokenizerTask:
     def _varied(self, x: Tensor) -> Tensor:
         """Crops at places of each image's own, and mirror images; the loop seeds the random numbers by the step."""
         if self.config.crop < 1:
-            size = [self._edge(length, multiple) for length, multiple in zip(x.shape[2:], self.multiple, strict=True)]
-            tops, lefts = (
-                torch.randint(length - edge + 1, (len(x),)).tolist()
-                for length, edge in zip(x.shape[2:], size, strict=True)
-            )
-            corners = zip(x, tops, lefts, strict=True)
-            x = torch.stack([image[:, i : i + size[0], j : j + size[1]] for image, i, j in corners])
+            x = crops(x, trained_size(self.config.crop, x.shape[2:], self.multiple))
         if self.config.mirror:
             flipped = torch.rand(len(x), 1, 1, 1) < 0.5
-            x = torch.where(flipped.to(x.device), x.flip(-1), x)
+            x = torch.where(flipped.to(x.device, non_blocking=True), x.flip(-1), x)
         return x
-
-    def _edge(self, length: int, multiple: int) -> int:
-        """Pixels that a crop keeps: a legal size of an image."""
-        return min(length, max(1, round(self.config.crop * length / multiple)) * multiple)
 
     def _losses(self, x: Tensor, output: Reconstruction) -> dict[str, Tensor]:
         x_hat = forgiven(x, output.x_hat) if self.config.forgive else output.x_hat
@@ -118,3 +108,17 @@ class TokenizerTask:
 
     def weights(self) -> dict[str, Tensor]:
         return self.updates.weights()
+
+
+def trained_size(share: float, size: Sequence[int], multiple: Sequence[int]) -> tuple[int, ...]:
+    """Pixels of each edge that a crop keeps: a legal size of an image."""
+    pairs = zip(size, multiple, strict=True)
+    return tuple(min(length, max(1, round(share * length / step)) * step) for length, step in pairs)
+
+
+def crops(x: Tensor, size: Sequence[int]) -> Tensor:
+    """x (B, 1, H, W) -> (B, 1, *size), each cut out at a random place."""
+    pairs = zip(x.shape[2:], size, strict=True)
+    tops, lefts = (torch.randint(length - edge + 1, (len(x),)).tolist() for length, edge in pairs)
+    places = zip(x, tops, lefts, strict=True)
+    return torch.stack([image[:, i : i + size[0], j : j + size[1]] for image, i, j in places])
