@@ -172,7 +172,7 @@ class Generator:
 
 
 def load(model: str | Path, device: str | torch.device | None = None) -> Pipeline:
-    """The trained tokenizer of a run folder, ready to encode, decode and reconstruct.
+    """The trained tokenizer of a run folder, or the shipped one of that name, ready to encode, decode and reconstruct.
 
     `device` defaults to a GPU where there is one.
 
