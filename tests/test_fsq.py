@@ -19,13 +19,13 @@ def build(levels: tuple[int, ...], dim: int | None = None) -> FiniteScalarQuanti
     return Config(levels=levels).build(dim or len(levels))
 
 
-def published(z: list[float], levels: tuple[int, ...]) -> list[int]:
-    """Appendix A.1 of the paper, number by number: the integers that z is rounded to."""
+def published(z: list[float], levels: tuple[int, ...]) -> list[float]:
+    """Appendix A.1 of the paper, number by number: z before it is rounded."""
     found = []
     for value, n in zip(z, levels, strict=True):
         half = (n - 1) * (1 - 1e-3) / 2
         offset = 0.0 if n % 2 == 1 else 0.5
-        found.append(round(math.tanh(value + math.tan(offset / half)) * half - offset))
+        found.append(math.tanh(value + math.tan(offset / half)) * half - offset)
     return found
 
 
@@ -36,7 +36,9 @@ def test_codes_are_those_of_the_published_formula(levels: tuple[int, ...], seed:
     z = 3 * torch.randn(1, len(levels), 20, generator=torch.Generator().manual_seed(seed))
     codes, z_q = quantizer.encode(z), quantizer.decode(quantizer.encode(z))
     for i in range(20):
-        integers = published(z[0, :, i].double().tolist(), levels)
+        bounded = published(z[0, :, i].double().tolist(), levels)
+        torch.testing.assert_close(quantizer.bounded(z)[0, i], torch.tensor(bounded), atol=2e-6, rtol=0)
+        integers = [round(value) for value in bounded]
         index, basis = 0, 1
         for integer, n in zip(integers, levels, strict=True):
             index, basis = index + (integer + n // 2) * basis, basis * n
@@ -82,6 +84,15 @@ def test_the_gradient_passes_as_if_nothing_were_rounded(dim: int) -> None:
     for training in (True, False):
         found = torch.autograd.grad((quantizer.train(training)(z).z_q * weights).sum(), z)[0]
         torch.testing.assert_close(found, expected)
+
+
+def test_a_code_stands_for_the_same_numbers_in_every_batch() -> None:
+    """To the bit; matrix products of other sizes are summed up in another order."""
+    quantizer = build((8, 5, 5, 5), dim=64).eval()
+    z = torch.randn(40, 64, 7, 9)
+    whole = quantizer(z).z_q
+    assert all(torch.equal(quantizer(z[i : i + 1]).z_q, whole[i : i + 1]) for i in (0, 17, 39))
+    assert torch.equal(quantizer.decode(quantizer.encode(z[:1, :, :1, :1])), whole[:1, :, :1, :1])
 
 
 def test_it_has_no_losses_and_without_maps_no_parameters() -> None:
