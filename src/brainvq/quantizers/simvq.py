@@ -1,10 +1,10 @@
 """A random codebook that is never learned, times a linear map that is: every vector moves all entries at once.
 
 Source: Y. Zhu, B. Li, Y. Xin, Z. Xia, L. Xu, Addressing Representation Collapse in Vector Quantized Models with One
-Linear Layer, 2024. Entries are C W + b: C normal with deviation D^(-1/2), frozen; W and b learned, by the codebook loss alone,
-since gradients of the decoder pass straight through to the encoder. In an ordinary codebook only the entries that were
-chosen move, and the others fall out of use. Where we differ: the weight is on the commitment loss, as in equation 3 of
-van den Oord et al. (2017); the default of their released code puts it on the codebook loss.
+Linear Layer, 2024. Entries are C W + b: C normal with deviation D^(-1/2), frozen; W and b learned, by the codebook
+loss alone, since gradients of the decoder pass straight through to the encoder. In an ordinary codebook only the
+entries that were chosen move, and the others fall out of use. Where we differ: the weight is on the commitment loss, as
+in equation 3 of van den Oord et al. (2017); the default of their released code puts it on the codebook loss.
 """
 
 from __future__ import annotations
