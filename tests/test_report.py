@@ -22,6 +22,8 @@ from brainvq.errors import InputError
 from brainvq.evaluate import evaluate, mean_image
 from brainvq.metrics.definitions import MEASURES
 from brainvq.presets import preset
+from brainvq.quantizers import residual, vq
+from brainvq.quantizers.base import QuantizerConfig
 from brainvq.report import save_examples, write_report
 from brainvq.report.examples import choose, load_examples
 from brainvq.report.markup import Html, tag
@@ -89,10 +91,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Source, Ca
         return {name: (source, open_cache(source, multiple=(8, 8))) for name, source in open_splits(root).items()}
 
 
-def begin(folder: Path, data: dict[str, tuple[Source, Cache]], **changes: Any) -> Path:
+def begin(
+    folder: Path, data: dict[str, tuple[Source, Cache]], quantizer: QuantizerConfig | None = None, **changes: Any
+) -> Path:
     """A run at its start, as training would write it."""
     torch.manual_seed(0)
     experiment = override(preset("keras_f8_ema"), ["tokenizer.quantizer.entries=16", "train.steps=40"])
+    if quantizer is not None:
+        parts = experiment.tokenizer.model_copy(update={"quantizer": quantizer})  # type: ignore[attr-defined]
+        experiment = experiment.model_copy(update={"tokenizer": parts})
     tokenizer = experiment.tokenizer.build()  # type: ignore[attr-defined]
     splits = {
         name: {"subjects": SUBJECTS, "images": len(cache), "fingerprint": cache.fingerprint}
@@ -140,6 +147,10 @@ def run(tmp_path_factory: pytest.TempPathFactory, data: dict[str, tuple[Source, 
     """A run that is trained and evaluated."""
     folder = begin(tmp_path_factory.mktemp("runs") / "first", data)
     log(folder, 40)
+    return evaluated(folder, data)
+
+
+def evaluated(folder: Path, data: dict[str, tuple[Source, Cache]]) -> Path:
     runs.finish(folder, steps=40, images_seen=640, wall_time_s=75.0)
     model, (source, cache) = Model(folder), data["validate"]
     about = {"preset": "keras_f8_ema", "weights_sha256": runs.read_config(folder)["weights_sha256"]}
@@ -208,6 +219,18 @@ def test_a_run_that_an_earlier_version_has_evaluated_says_what_to_do(tmp_path: P
     assert len(page.all("img")) == 3 * 4
     assert "The patches of the entries are not in the run" in page.text
     assert "brainvq evaluate run --data DATA" in page.text
+
+
+def test_every_level_is_explained(tmp_path: Path, data: dict[str, tuple[Source, Cache]]) -> None:
+    stages = (vq.Config(entries=64, initial_range=0.05), vq.Config(entries=32, initial_range=0.05))
+    page = Page(write_report(evaluated(begin(tmp_path / "run", data, residual.Config(stages=stages)), data)))
+    for level in (1, 2):
+        assert f"What the entries stand for, level {level} of 2" in page.text
+        assert f"How far one code reaches, level {level}" in page.source
+    assert "the patches of the coarser levels are taken away" in page.text
+    assert "Stage 2: Each vector of the encoder is replaced by the nearest of 32 codebook entries" in page.text
+    labels = [svg["aria-label"] for svg in page.all("svg")]
+    assert len(set(labels)) == len(labels)
 
 
 def test_the_page_is_well_formed(page: Page) -> None:
@@ -287,7 +310,12 @@ def test_chosen_subjects_are_different() -> None:
 
 
 def test_hostile_text_stays_text(tmp_path: Path, run: Path, data: dict[str, tuple[Source, Cache]]) -> None:
-    changes = {"command": HOSTILE, "versions": {HOSTILE: HOSTILE}, "preset": HOSTILE, "parameters": {HOSTILE: 1}}
+    changes: dict[str, Any] = {
+        "command": HOSTILE,
+        "versions": {HOSTILE: HOSTILE},
+        "preset": HOSTILE,
+        "parameters": {HOSTILE: 1},
+    }
     folder = begin(tmp_path / "run<b>$y$", data, **changes)
     config = runs.read_config(folder)
     config["experiment"]["preset"] = HOSTILE

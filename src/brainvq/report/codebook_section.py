@@ -17,7 +17,7 @@ from brainvq.report.record import Record
 SEEN = 1.0  # pixels by which a change is beside its code
 BRIGHT = 99.5  # percentile of the patches' pixels that is shown white
 AT_ONCE = 28  # cards before the reader asks for more
-CHANGE_RANGE = 24  # grey levels of full colour in a swap's difference
+CHANGE_RANGE = 12  # grey levels of full colour in a swap's difference
 CODES_AROUND, LEAST_CROP, MOST_CROP = 10, 64, 128  # a crop is so many codes wide, and between so many pixels
 
 

@@ -15,7 +15,7 @@ ERROR_RANGE = 48  # grey levels of full colour; the same in every report, so tha
 TOO_DARK, TOO_BRIGHT = (64, 150, 255), (255, 146, 32)
 CODES = "viridis"
 MEAN_SHARE = 0.6  # of the brightness of the mean image below a use map
-USE_STEPS = 8  # colours of a use map; few make a small file
+MEAN_STEP, USE_STEPS = 16, 5  # few colours make a small file
 COLUMNS = 16  # of a mosaic
 
 
@@ -44,7 +44,8 @@ def code_colours(codes: Sequence[Sequence[int]], grey: Sequence[float | None]) -
 def use_colours(maps: NDArray[np.uint8], mean: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Maps (N, y, x), 255 where an entry stands most often -> (N, y, x, 3): orange over the mean image, darkened."""
     use = np.rint(maps / 255 * USE_STEPS)[..., None] / USE_STEPS
-    return np.asarray(np.rint(use * TOO_BRIGHT + (1 - use) * MEAN_SHARE * mean[..., None]), dtype=np.uint8)
+    below = MEAN_SHARE * (mean // MEAN_STEP * MEAN_STEP)[..., None]
+    return np.asarray(np.rint(use * TOO_BRIGHT + (1 - use) * below), dtype=np.uint8)
 
 
 def mosaic(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
