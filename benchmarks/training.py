@@ -4,7 +4,7 @@
 
 What is timed is in steps.py. Each side has a process of its own, since one of our habits (`keep_freed_memory`) is a
 setting of the whole process; for the plain loop and MONAI there is a row with it as well, for MONAI also in the
-precision that ours has. In each round a side makes as many steps as come to `IMAGES`, at least one. A preset that
+precision that ours has. In each round a side makes as many steps as come to some seconds, at least one. A preset that
 trains on crops has a second row on whole images, since a crop is less work.
 """
 
@@ -31,7 +31,7 @@ from brainvq.run import hardware, write_json
 PRESETS = ("keras_f8", "keras_f8_ema", "resnet_f4_narrow", "brain_f8", "brain_f4", "brain_f16")
 OURS = "brain_f8"
 WHOLE = "task.crop=1"
-IMAGES = 128  # a turn, at least
+TURN = 3.0  # seconds, about
 MULTIPLE = (16, 16)  # that every side's strides divide
 
 
@@ -73,17 +73,18 @@ def measure(
     """Take turns, after two steps of each to warm up; the median of the rounds counts."""
     cache, all_sides = _images(data), sides(presets, batch)
     context = multiprocessing.get_context("spawn")
-    pipes, workers = {}, []
+    pipes, steps, workers = {}, {}, []
     for side in all_sides:
         pipes[side.name], end = context.Pipe()
         workers.append(context.Process(target=serve, args=(end, side, data), daemon=True))
         workers[-1].start()
-        _ask(pipes[side.name], 0, 2)
+        _ask(pipes[side.name], 0, 1)
+        steps[side.name] = max(1, round(TURN / _ask(pipes[side.name], 1, 1)))
     rates: dict[str, list[float]] = {side.name: [] for side in all_sides}
     for turn in range(rounds):
         for side in all_sides:
-            steps = 1 if batch else max(1, IMAGES // side.batch)
-            rates[side.name].append(steps * side.batch / _ask(pipes[side.name], 2 + turn * steps, steps))
+            count = steps[side.name]
+            rates[side.name].append(count * side.batch / _ask(pipes[side.name], 2 + turn * count, count))
     for pipe, worker in zip(pipes.values(), workers, strict=True):
         pipe.send(None)
         worker.join()
@@ -175,7 +176,7 @@ def main() -> None:
     parser.add_argument("--data", default="cohort")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--presets", nargs="+", default=PRESETS)
-    parser.add_argument("--batch", type=int, help="images a step of every side, one step a round: to try it out")
+    parser.add_argument("--batch", type=int, help="images a step of every side instead of its own: to try it out")
     parser.add_argument("--out", type=Path, default=Path("results/benchmark_training.json"))
     arguments = parser.parse_args()
     result = measure(arguments.data, rounds=arguments.rounds, presets=tuple(arguments.presets), batch=arguments.batch)
