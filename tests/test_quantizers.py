@@ -141,7 +141,7 @@ def test_an_empty_batch_has_no_codes(quantizer: Quantizer) -> None:
 
 
 def test_no_table_of_vectors_by_entries_is_made(quantizer: Quantizer) -> None:
-    vectors = 2**23 // max(quantizer.entries)
+    vectors = 2**24 // max(quantizer.entries)
     no_table_of_vectors_by_entries_is_made(quantizer, latents(vectors // 16, batch=16))
 
 
