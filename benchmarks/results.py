@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
-from benchmarks import sampling, tables, training
+from benchmarks import tables
+from benchmarks.ship import ship
 from brainvq import screen
 from brainvq.config import override
 from brainvq.demo import run_demo
@@ -50,12 +54,34 @@ TRAININGS = (
     Training("keras_f8_ema", "keras_f8_ema"),
     Training("resnet_f4_narrow", "resnet_f4_narrow"),
     Training("resnet_f4_narrow_ema", "resnet_f4_narrow_ema"),
+    Training("brain_f8", "brain_f8"),
+    Training("brain_f4", "brain_f4"),
+    Training("brain_f16", "brain_f16"),
+    *(
+        Training(f"brain_f8_short_{seed}", "brain_f8", None, ("train.epochs=18.0", f"train.seed={seed}"))
+        for seed in range(3)
+    ),
     Training("histogram", "histogram", "keras_f8_ema"),
     Training("pixelcnn", "pixelcnn", "keras_f8_ema"),
     Training("dcgan", "dcgan", "keras_f8_ema"),
     Training("dcgan_f4", "dcgan", "resnet_f4_narrow", ("train.epochs=12",)),
     Training("dcgan_described", "dcgan", "resnet_f4_narrow", ("prior.greys=raw_indices", "train.epochs=12")),
 )
+SHIPPED = {
+    "brain_f8": "src/brainvq/weights/brain_f8",
+    **{name: f"weights/{name}" for name in ("brain_f4", "brain_f16", "keras_f8_ema", "resnet_f4_narrow_ema")},
+}
+BENCHMARKS = {
+    "sampling": ("sampling",),
+    "training": ("training", "--data", str(OASIS)),
+    "time_to_quality": ("time_to_quality", "--data", str(OASIS)),
+    "quantizer_speed": ("quantizer_speed", "--data", str(OASIS)),
+    "quantizers": ("quantizers", "--data", str(OASIS)),
+    "ablations": ("ablations", "--data", str(OASIS)),
+    f"utilisation_{'cuda' if torch.cuda.is_available() else 'cpu'}": ("gpu", "--data", str(OASIS)),
+    "rate_distortion": ("rate_distortion",),
+}
+"""Each result and the module that makes it, in a process of its own."""
 ABLATION = Training(
     "resnet_f4_default_init", "resnet_f4_narrow", None, ("tokenizer.network.initialisation=default", "train.steps=400")
 )
@@ -73,6 +99,8 @@ def main() -> None:
         write_report(run)
         if each.tokenizer:
             _sample(run)
+        if each.run in SHIPPED:
+            ship(run, ROOT / SHIPPED[each.run])
     ablation = {"glorot": RUNS / "resnet_f4_narrow", "default": _train(ABLATION)}
     write_json(RESULTS / "ablation_initialisation.json", {name: _curve(run) for name, run in ablation.items()})
     if not (RESULTS / "demo_prior.json").exists():
@@ -80,12 +108,16 @@ def main() -> None:
         for name, result in (("demo", found.tokenizer), ("demo_prior", found.prior)):
             run = RUNS / "demo" / ("prior" if name == "demo_prior" else "tokenizer")
             write_json(RESULTS / f"{name}.json", {"run": read_config(run), "evaluation": result})
-    if not (RESULTS / "benchmark_training.json").exists():
-        write_json(RESULTS / "benchmark_training.json", training.measure(str(OASIS), batch=128, rounds=5))
-    if not (RESULTS / "benchmark_sampling.json").exists():
-        sampling.main()
-    for page in (ROOT / "README.md", ROOT / "docs" / "system-b.md"):
+    for name, words in BENCHMARKS.items():
+        if not (RESULTS / f"benchmark_{name}.json").exists():
+            _run(*words)
+    _run("rate_distortion", "--presets")
+    for page in tables.PAGES:
         tables.write(page, RESULTS)
+
+
+def _run(module: str, *words: str) -> None:
+    subprocess.run([sys.executable, "-m", f"benchmarks.{module}", *words], check=True, cwd=ROOT)
 
 
 def _train(training: Training) -> Path:

@@ -29,7 +29,7 @@ from brainvq.presets import preset
 from brainvq.run import parameters
 from brainvq.training.devices import accelerator, keep_freed_memory, resolve
 from brainvq.training.experiment import TokenizerExperiment
-from brainvq.training.tokenizer import TokenizerTask
+from brainvq.training.tokenizer import TokenizerTask, trained_size
 
 SIZE = (256, 256)
 ALIKE = 0.1  # largest difference in parameters, of those of ours
@@ -94,13 +94,8 @@ class Side:
 
 def gflop(experiment: TokenizerExperiment) -> float:
     """Forward, one image as it is trained on."""
-    return sum(outline(experiment, trained_size(experiment)).flops.values()) / 1e9
-
-
-def trained_size(experiment: TokenizerExperiment) -> tuple[int, ...]:
-    """Pixels of what a step sees of an image: all of it, or the crop that `TokenizerTask` takes."""
-    crop, multiple = experiment.task.crop, experiment.tokenizer.build().spec.multiple
-    return tuple(min(n, max(1, round(crop * n / m)) * m) for n, m in zip(SIZE, multiple, strict=True))
+    size = trained_size(experiment.task.crop, SIZE, experiment.tokenizer.build().spec.multiple)
+    return sum(outline(experiment, size).flops.values()) / 1e9
 
 
 def our_step(experiment: TokenizerExperiment, cache: Cache, batch: int) -> Step:

@@ -8,13 +8,19 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from benchmarks import training
+from benchmarks import brain_tables, gpu, quality_curve, training, variants
 from brainvq.tables import prior_table, table
+
+PAGES = tuple(
+    Path(__file__).resolve().parents[1] / name
+    for name in ("README.md", "docs/system-b.md", "docs/brain.md", "docs/quantizers.md")
+)
 
 DESCRIBED = 0.8575  # mean SSIM, shifted, as system A's description reports it
 DESCRIBED_B = 0.8462  # of system B's: the largest over epochs, on one batch of 16 test images
@@ -31,14 +37,30 @@ def write(page: Path, results: Path) -> None:
         "SYSTEM_B": system_b(results),
         "ABLATION": ablation(results),
         "GENERATION": generation(results),
-        "SPEED": speed(results),
+        "SPEED": _table(results / "benchmark_training.json", _speed),
         "SAMPLING": sampling(results),
+        "BRAIN": brain_tables.brain(results),
+        "SEEDS": brain_tables.seeds(results),
+        "TIME_TO_QUALITY": _table(results / "benchmark_time_to_quality.json", quality_curve.table),
+        "QUANTIZERS": _table(results / "benchmark_quantizers.json", variants.table),
+        "ABLATIONS": _table(results / "benchmark_ablations.json", variants.table),
+        "UTILISATION": "\n".join(
+            _table(path, gpu.table) for path in sorted(results.glob("benchmark_utilisation_*.json"))
+        ),
     }
     for name, content in tables.items():
         if content:
             pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
             text = re.sub(pattern, lambda found, content=content: found[1] + content + found[2], text, flags=re.DOTALL)  # type: ignore[misc]
     page.write_text(text)
+
+
+def _table(path: Path, made: Callable[[dict[str, Any]], str]) -> str:
+    return made(_read(path)) if path.exists() else ""
+
+
+def _speed(found: dict[str, Any]) -> str:
+    return training.table(found) if "sides" in found else ""  # an earlier benchmark had other sides
 
 
 def demo(results: Path) -> str:
@@ -218,28 +240,6 @@ def _interval(measure: dict[str, Any]) -> str:
     return f"{measure['mean']:.4f} [{measure['low']:.4f}, {measure['high']:.4f}]"
 
 
-def speed(results: Path) -> str:
-    """Training speed against the plain loop."""
-    path = results / "benchmark_training.json"
-    if not path.exists():
-        return ""
-    found = _read(path)
-    if "sides" in found:
-        return training.table(found)
-    rates, hardware = found["images_per_second"], found["hardware"]
-    return (
-        "| `keras_f8` at 256 x 256 | images/s |\n|---|---|\n"
-        f"| plain float32 PyTorch loop | {rates['plain']:.1f} |\n"
-        f"| the same, freed memory kept | {rates['plain, freed memory kept']:.1f} |\n"
-        f"| brainvq ({found['precision']['brainvq']}) | {rates['brainvq']:.1f} |\n\n"
-        f"{found['times_faster']:.1f} times the plain loop, and "
-        f"{rates['brainvq'] / rates['plain, freed memory kept']:.1f} times one to which the system's allocator returns "
-        f"no memory between steps. Batch {found['batch']}, turn by turn in one run, "
-        f"{hardware['threads']} threads of an {hardware['cpu']}.\n"
-    )
-
-
 if __name__ == "__main__":
-    root = Path(__file__).resolve().parents[1]
-    for page in (root / "README.md", root / "docs" / "system-b.md"):
-        write(page, root / "results")
+    for each in PAGES:
+        write(each, Path(__file__).resolve().parents[1] / "results")

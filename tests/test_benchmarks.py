@@ -3,12 +3,10 @@
 import time
 
 import pytest
-import torch
 
-from benchmarks import gpu, quality_curve, steps, time_to_quality, training
+from benchmarks import gpu, quality_curve, time_to_quality, training
 from benchmarks.quality_curve import held_since, reached, sooner, told
 from benchmarks.time_to_quality import Clock
-from brainvq.presets import brain_f8
 
 POOR, SSIM_ALONE, GOOD = (0.7, 0.6), (0.9, 0.7), (0.81, 0.76)
 
@@ -115,16 +113,3 @@ def test_utilisation_is_three_passes_over_the_matrix_rate():
     assert gpu.utilisation(2.0, 50.0, rates, "bf16") == pytest.approx({"tflops": 0.3, "utilisation": 0.3})
     assert gpu.utilisation(2.0, 50.0, rates, "fp32")["utilisation"] == pytest.approx(1.2)
     assert gpu.utilisation(2.0, 50.0, {**rates, "tf32": 0.5}, "fp32")["utilisation"] == pytest.approx(0.6)
-
-
-@pytest.mark.parametrize("crop", [1.0, 0.75, 0.3, 0.01])
-def test_the_reckoned_crop_is_what_the_task_takes(crop):
-    from brainvq.config import override
-    from brainvq.training.devices import accelerator
-    from brainvq.training.tokenizer import TokenizerTask
-
-    experiment = override(brain_f8(), [f"task.crop={crop}"])
-    task = TokenizerTask(
-        experiment.task, experiment.tokenizer.build(), accelerator("fp32"), learning_rate=1.0, variance=1.0
-    )
-    assert task._varied(torch.zeros(1, 1, *steps.SIZE)).shape[2:] == steps.trained_size(experiment)
