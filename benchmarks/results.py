@@ -112,6 +112,7 @@ def main() -> None:
         if not (RESULTS / f"benchmark_{name}.json").exists():
             _run(*words)
     _run("rate_distortion", "--presets")
+    _run("brain_figure")
     for page in tables.PAGES:
         tables.write(page, RESULTS)
 
