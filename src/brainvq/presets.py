@@ -150,7 +150,7 @@ def brain_f4() -> TokenizerExperiment:
     """
     return _brain(
         "brain_f4",
-        pixel_shuffle.Config(widths=(96,), encoder_blocks=(2,), decoder_blocks=(2,), dim=8),
+        pixel_shuffle.Config(widths=(96,), encoder_blocks=(2,), decoder_blocks=(2,), dim=4),
         entries=512,
         epochs=60.0,
     )
@@ -163,9 +163,9 @@ def brain_f16() -> TokenizerExperiment:
     """
     return _brain(
         "brain_f16",
-        pixel_shuffle.Config(widths=(48, 128, 256), encoder_blocks=(1, 1, 2), decoder_blocks=(1, 1, 2), dim=16),
+        pixel_shuffle.Config(widths=(48, 128, 256), encoder_blocks=(1, 1, 2), decoder_blocks=(1, 1, 2), dim=8),
         entries=1024,
-        epochs=60.0,
+        epochs=40.0,
     )
 
 
