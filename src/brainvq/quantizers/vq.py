@@ -16,7 +16,7 @@ averages: appendix A.1). Where we differ:
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -76,9 +76,14 @@ class VectorQuantizer(Quantizer):
             self.register_buffer("sums", codebook.clone())
         self.register_buffer("usage", torch.ones(config.entries))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self.started = False
+
+    def _load_from_state_dict(self, *args: Any, **settings: Any) -> None:
+        self.started = False
+        super()._load_from_state_dict(*args, **settings)
 
     def encode(self, z: Tensor) -> Codes:
-        return (self._search(z),)
+        return (nearest(_rows(z), self.codebook).reshape(z.shape[0], *z.shape[2:]),)
 
     def decode(self, codes: Codes) -> Tensor:
         return rearrange(F.embedding(codes[0], self.codebook), "b ... d -> b d ...")
@@ -86,25 +91,26 @@ class VectorQuantizer(Quantizer):
     def forward(self, z: Tensor) -> Quantized:
         with torch.autocast(z.device.type, enabled=False):
             z = z.float()
-            if self.training and self.config.initial_range is None and not self.updates:
-                self._start(_rows(z.detach()))
-            codes = self._search(z)
-            z_q = self.decode((codes,))
-            losses = {"commitment": self.config.commitment * F.mse_loss(z, z_q.detach())}
+            vectors = _rows(z)  # once: of a z that is laid out otherwise it is a copy
+            if self.training and not self.started:  # a flag, because looking at `updates` waits for the device
+                if self.config.initial_range is None and not self.updates:
+                    self._start(vectors.detach())
+                self.started = True
+            codes = nearest(vectors, self.codebook).reshape(z.shape[0], *z.shape[2:])
+            served = _rows(self.decode((codes,)))
+            z_q, error = _StraightThrough.apply(vectors, served.detach())  # type: ignore[no-untyped-call]
+            losses = {"commitment": self.config.commitment * error}
             if self.config.codebook == "gradient":
-                losses["codebook"] = F.mse_loss(z_q, z.detach())
+                losses["codebook"] = F.mse_loss(served, vectors.detach())
             if self.training:
-                self._update(_rows(z.detach()), codes.flatten())
-            return Quantized(z_q.detach() + (z - z.detach()), (codes,), losses)  # to the bit what decode gives
-
-    def _search(self, z: Tensor) -> Tensor:
-        return nearest(_rows(z), self.codebook).reshape(z.shape[0], *z.shape[2:])
+                self._update(vectors.detach(), codes.flatten())
+            return Quantized(rearrange(z_q.reshape(*codes.shape, -1), "b ... d -> b d ..."), (codes,), losses)
 
     @torch.no_grad()
     def _update(self, vectors: Tensor, codes: Tensor) -> None:
         """Follow the global batch: averages of use, of vectors, and entries that nobody uses."""
         self.updates += 1
-        counts = torch.bincount(codes, minlength=len(self.usage)).float()
+        counts = torch.zeros_like(self.usage).index_add_(0, codes, torch.ones_like(codes, dtype=torch.float32))
         self.usage.lerp_(_total(counts), 1 - self.config.decay)
         if self.config.codebook == "ema":
             sums = torch.zeros_like(self.sums).index_add_(0, codes, vectors)
@@ -112,15 +118,15 @@ class VectorQuantizer(Quantizer):
             usage = self.usage[:, None]
             self.codebook.copy_(torch.where(usage > NOTHING, self.sums / usage.clamp_min(NOTHING), self.codebook))
         if self.config.revive_below:
-            self._revive(vectors)
+            self._revive(vectors, codes)
 
-    def _revive(self, vectors: Tensor) -> None:
+    def _revive(self, vectors: Tensor, codes: Tensor) -> None:
         fair = self.usage.mean()
         dead = (self.usage < self.config.revive_below * fair).nonzero().flatten()
         if len(dead):
             generator = self._generator()
-            candidates = self._candidates(vectors, generator)
-            served = self.codebook[nearest(candidates, self.codebook)]
+            served = self.codebook.index_select(0, codes)
+            candidates, served = self._candidates(torch.cat([vectors, served], 1), generator).chunk(2, 1)
             self._place(dead, _badly_served(candidates, served, len(dead), generator), fair)
 
     def _start(self, vectors: Tensor) -> None:
@@ -160,6 +166,28 @@ class VectorQuantizer(Quantizer):
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(int(self.updates))
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Vectors z and what serves them, (N, D) each -> the latter to the bit, as if it were z; their mean squared error.
+
+    In one function both need one difference, and its gradient one pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, served: Tensor) -> tuple[Tensor, Tensor]:
+        difference = vectors - served
+        ctx.save_for_backward(difference)
+        ctx.set_materialize_grads(False)
+        return served, torch.linalg.vector_norm(difference).square() / difference.numel()
+
+    @staticmethod
+    def backward(ctx: Any, through: Tensor | None, error: Tensor | None) -> tuple[Tensor | None, None]:
+        (difference,) = ctx.saved_tensors
+        if error is None:
+            return through, None
+        scale = 2 / difference.numel() * error
+        return (difference * scale if through is None else torch.addcmul(through, difference, scale)), None
 
 
 def _badly_served(vectors: Tensor, served: Tensor, count: int, generator: torch.Generator) -> Tensor:
