@@ -256,7 +256,7 @@ def test_the_example_of_a_quantizer_keeps_the_contract(law, example: Quantizer) 
 def test_the_example_handles_empty_batches_and_large_codebooks(fixed: ModuleType, example: Quantizer) -> None:
     laws.an_empty_batch_has_no_codes(example)
     many = fixed.Config(entries=2048).build(laws.DIM)
-    laws.no_table_of_vectors_by_entries_is_made(many, laws.latents(64, 64, batch=1))
+    laws.no_table_of_vectors_by_entries_is_made(many, laws.latents(64, 64, batch=2))
 
 
 def test_the_example_takes_the_place_of_a_presets_quantizer(fixed: ModuleType) -> None:

@@ -21,6 +21,7 @@ from brainvq.describe.layers import Layer, Outline
 from brainvq.priors.base import Prior
 from brainvq.priors.dcgan import DCGAN
 from brainvq.priors.histogram import Histogram
+from brainvq.quantizers import search
 from brainvq.quantizers.base import Quantizer
 from brainvq.tokenizers.base import Tokenizer
 from brainvq.training.experiment import Experiment
@@ -64,7 +65,7 @@ def _observed(model: nn.Module, spec: CodeSpec, size: Sequence[int], use: Callab
     watched, calls, counter = _watched(model), list[Layer](), FlopCounterMode(display=False)
     recorder = _Recorder({name: type(module).__name__ for name, module in model.named_modules()}, calls, counter)
     handles = [module.register_forward_hook(recorder.hook(name)) for name, module in watched.items()]
-    with torch.inference_mode(), counter:
+    with torch.inference_mode(), search.plain(), counter:
         use()
     for handle in handles:
         handle.remove()

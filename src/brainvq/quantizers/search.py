@@ -21,6 +21,10 @@ differences in rounding.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
 
@@ -28,6 +32,7 @@ SCORES = 2**21  # computed at once
 ROWS = 2**14  # vectors searched at once
 SMALL = 256  # entries below which the plain search is as fast
 FEW = 8
+_screened = ContextVar("screened", default=True)
 
 
 @torch.no_grad()
@@ -35,8 +40,19 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
     """Index of the nearest entry, Euclidean: vectors (N, D), codebook (K, D) -> LongTensor (N,)."""
     with torch.autocast(vectors.device.type, enabled=False):
         codebook = codebook.float()
-        search = _Screen(codebook) if codebook.is_cpu and len(codebook) >= SMALL else _Plain(codebook)
+        screened = codebook.is_cpu and len(codebook) >= SMALL and _screened.get()
+        search = _Screen(codebook) if screened else _Plain(codebook)
         return torch.cat([search(part.float()) for part in torch.split(vectors, ROWS)])
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Inside, every search is the plain one, whose work does not depend on the vectors: to count it."""
+    token = _screened.set(False)
+    try:
+        yield
+    finally:
+        _screened.reset(token)
 
 
 class _Plain:
