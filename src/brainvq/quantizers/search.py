@@ -1,4 +1,4 @@
-"""The nearest entry of a codebook, exactly, without a table of all distances.
+"""The nearest entry of a codebook, up to ties within float32's rounding, without a table of all distances.
 
 `_Plain` computes |z - e|^2 = |z|^2 - 2 z.e + |e|^2 in float32, where |z|^2 is the same for every entry. `_Screen` is
 faster on a CPU for more than a few entries: it rules most of them out in few bits and compares what is left exactly.
@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 SCORES = 2**21  # computed at once
-ROWS = 2**14  # vectors searched at once
+ROWS = 2**13  # vectors searched at once
 SMALL = 256  # entries below which the plain search is as fast
 FEW = 8
 _screened = ContextVar("screened", default=True)
