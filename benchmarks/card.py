@@ -105,6 +105,8 @@ def _measures(config: dict[str, Any], evaluation: dict[str, Any]) -> str:
         "best": "The weights are those with the highest SSIM on 256 slices of validate during training.",
         "last": "The weights are those of the last step.",
     }[config["experiment"]["train"]["keep"]]
+    if config["experiment"]["task"]["optimiser"]["average"]:
+        chosen += " They are moving averages over training steps."
     about = f"""In brackets: 95 % interval by bootstrap over subjects. Beside the model: a black image, the mean train
     image, the previous slice of the same subject. Originals and reconstructions are compared as 8-bit images. {chosen}
     The preset's settings were developed on these validate subjects too, so expect a little less elsewhere. Each

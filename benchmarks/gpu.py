@@ -124,9 +124,11 @@ def _host_waits(step: Step, number: int) -> int | None:
 def measure(data: str, *, presets: Sequence[str], steps: int, batch: int | None = None) -> dict[str, Any]:
     cache = open_cache(open_splits(data)["train"], multiple=(16, 16), device=DEVICE)
     rates = matrix_rates()
+    told = f" --presets {' '.join(presets)}" if tuple(presets) != tuple(PRESETS) else ""
+    told += f" --batch {batch}" if batch else ""
     return {
         "benchmark": "utilisation",
-        "command": f"python -m benchmarks.gpu --data DATA --steps {steps}",
+        "command": f"python -m benchmarks.gpu --data DATA --steps {steps}{told}",
         "data": {"fingerprint": cache.fingerprint, "images": len(cache), "size": list(cache.size)},
         "device": DEVICE.type,
         "matrix_tflops": rates,

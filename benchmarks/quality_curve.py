@@ -51,7 +51,8 @@ def table(result: dict[str, Any]) -> str:
     """The rows of the documentation, and how many times sooner."""
     goals = " and ".join(f"{LABELS[name]} {goal:.2f}" for name, goal in result["goals"].items())
     lines = [
-        f"| | minutes of training until {goals} | stays so from minute | SSIM, foreground at the end | trained |",
+        f"| | minutes of training until {goals} | stays so from minute "
+        "| SSIM and SSIM, foreground at the end | trained |",
         "|---|---|---|---|---|",
     ]
     for name, side in result["sides"].items():

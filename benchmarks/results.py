@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 from benchmarks import tables
+from benchmarks.runs import evaluated, trained
 from benchmarks.ship import ship
 from brainvq import screen
 from brainvq.config import override
@@ -30,7 +31,6 @@ from brainvq.presets import preset
 from brainvq.report import write_report
 from brainvq.run import read_config, write_json
 from brainvq.sampling import sample_files
-from brainvq.session import evaluate_run, stored_evaluation, train_run
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path(os.environ.get("BRAINVQ_RUNS", ROOT.parent / "runs"))
@@ -94,7 +94,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     for each in TRAININGS:
         run = _train(each)
-        result = _evaluate(run)
+        result = evaluated(run, OASIS)
         write_json(RESULTS / f"{each.run}.json", {"run": read_config(run), "evaluation": result})
         write_report(run)
         if each.tokenizer:
@@ -122,22 +122,11 @@ def _run(module: str, *words: str) -> None:
 
 
 def _train(training: Training) -> Path:
-    run = RUNS / training.run
-    if (run / "config.json").exists() and read_config(run)["weights_sha256"]:
-        print(f"{training.run}: trained, {run}")
-        return run
     words = ["brainvq train", training.preset, *(f"--set {setting}" for setting in training.settings), "--data oasis"]
     words += [f"--tokenizer {training.tokenizer}"] if training.tokenizer else []
-    with screen.training(training.run) as watch:
-        return train_run(
-            override(preset(training.preset), list(training.settings)),
-            OASIS,
-            run,
-            tokenizer=RUNS / training.tokenizer if training.tokenizer else None,
-            resume=True,
-            command=" ".join([*words, f"--out {training.run}"]),
-            watch=watch,
-        )
+    tokenizer = RUNS / training.tokenizer if training.tokenizer else None
+    experiment = override(preset(training.preset), list(training.settings))
+    return trained(RUNS / training.run, experiment, OASIS, [*words, f"--out {training.run}"], tokenizer)
 
 
 def _sample(run: Path) -> None:
@@ -159,16 +148,6 @@ def _curve(run: Path) -> dict[str, Any]:
         **{name: config[name] for name in kept},
         "validate": [line for line in lines if line["event"] == "validate"],
     }
-
-
-def _evaluate(run: Path) -> dict[str, Any]:
-    if (run / "evaluation" / "validate.json").exists():
-        found = stored_evaluation(run, "validate")
-        if found["model"]["weights_sha256"] == read_config(run)["weights_sha256"]:
-            print(f"{run.name}: evaluated")
-            return found
-    with screen.bar(f"evaluating {run.name}") as progress:
-        return evaluate_run(run, str(OASIS), "validate", progress=progress)
 
 
 if __name__ == "__main__":

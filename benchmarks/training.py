@@ -78,6 +78,7 @@ def measure(
         pipes[side.name], end = context.Pipe()
         workers.append(context.Process(target=serve, args=(end, side, data), daemon=True))
         workers[-1].start()
+        end.close()  # or a side that dies would be waited for
         _ask(pipes[side.name], 0, 1)
         steps[side.name] = max(1, round(TURN / _ask(pipes[side.name], 1, 1)))
     rates: dict[str, list[float]] = {side.name: [] for side in all_sides}

@@ -20,14 +20,13 @@ from typing import Any
 
 import torch
 
-from brainvq import screen
+from benchmarks.runs import evaluated, trained
 from brainvq.codes import CodeSpec
 from brainvq.config import override
 from brainvq.errors import InputError
 from brainvq.evaluate import compare
 from brainvq.presets import preset
 from brainvq.run import hardware, read_config, write_json
-from brainvq.session import evaluate_run, stored_evaluation
 from brainvq.training.experiment import TokenizerExperiment, train
 from brainvq.training.interrupt import Interrupted
 
@@ -66,7 +65,7 @@ def measure(comparison: Comparison, data: str, runs: Path, minutes: float) -> di
     variants = []
     for name in comparison.variants:
         run = _train(comparison, name, data, runs, minutes)
-        evaluations[name] = _evaluate(run, data)
+        evaluations[name] = evaluated(run, data)
         variants.append(_variant(name, run, evaluations[name], evaluations[comparison.first]))
     first = evaluations[comparison.first]
     return {
@@ -83,16 +82,12 @@ def measure(comparison: Comparison, data: str, runs: Path, minutes: float) -> di
 
 
 def _train(comparison: Comparison, name: str, data: str, runs: Path, minutes: float) -> Path:
-    run = runs / f"{name}-{minutes:g}min"
+    run = runs / f"{name.replace(' ', '-')}-{minutes:g}min"
     started = (run / "config.json").exists()
-    if started and read_config(run)["weights_sha256"]:
-        print(f"{name}: trained, {run}")
-        return run
     steps: int = read_config(run)["planned_steps"] if started else _steps(comparison, name, data, minutes)
     settings = [f"--set '{setting}'" for setting in (*comparison.variants[name], f"train.steps={steps}")]
-    words = ["brainvq train", comparison.preset, *settings, f"--data oasis --out {name}"]
-    with screen.training(name) as watch:
-        return train(comparison.experiment(name, steps), data, run, resume=True, command=" ".join(words), watch=watch)
+    words = ["brainvq train", comparison.preset, *settings, f"--data oasis --out '{name}'"]
+    return trained(run, comparison.experiment(name, steps), data, words)
 
 
 def _steps(comparison: Comparison, name: str, data: str, minutes: float) -> int:
@@ -103,15 +98,6 @@ def _steps(comparison: Comparison, name: str, data: str, minutes: float) -> int:
     seconds = {line["step"]: line["seconds"] for line in lines if line["event"] == "train"}
     step = (seconds[WARM_UP + REHEARSAL] - seconds[WARM_UP]) / REHEARSAL
     return max(1, int(minutes * 60 / step))
-
-
-def _evaluate(run: Path, data: str) -> dict[str, Any]:
-    if (run / "evaluation" / "validate.json").exists():
-        found = stored_evaluation(run, "validate")
-        if found["model"]["weights_sha256"] == read_config(run)["weights_sha256"]:
-            return found
-    with screen.bar(f"evaluating {run.name}") as progress:
-        return evaluate_run(run, data, "validate", progress=progress)
 
 
 def _variant(name: str, run: Path, evaluation: dict[str, Any], against: dict[str, Any]) -> dict[str, Any]:
@@ -137,17 +123,17 @@ def table(result: dict[str, Any]) -> str:
     """The best foreground SSIM first."""
     first = result["variants"][0]["name"]
     lines = [
-        f"| | images/s | images seen | SSIM | SSIM, foreground | the same, against {first} | PSNR dB | live entries "
-        "| perplexity | bits a pixel, entropy |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| | minutes | images/s | images seen | SSIM | SSIM, foreground | the same, against {first} | PSNR dB "
+        "| live entries | perplexity | bits a pixel, entropy |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     best_first = sorted(result["variants"], key=lambda each: -each["measures"]["ssim_foreground"]["mean"])
     lines += [_row(each, first) for each in best_first]
     machine = result["hardware"]
     device = machine["gpu"] or f"{machine['threads']} threads of an {machine['cpu']}"
     lines.append(
-        f"\n`{result['preset']}`, {result['bits_a_code']} bits a code, {result['minutes']:g} minutes of training each, "
-        f"one seed, {device}. {result['data']['images']:,} {result['data']['split']} slices of "
+        f"\n`{result['preset']}`, {result['bits_a_code']} bits a code, {result['minutes']:g} minutes of training meant "
+        f"for each, one seed, {device}. {result['data']['images']:,} {result['data']['split']} slices of "
         f"{result['data']['subjects']} subjects; 95 % intervals by bootstrap over subjects."
     )
     return "\n".join(lines) + "\n"
@@ -159,6 +145,7 @@ def _row(variant: dict[str, Any], first: str) -> str:
     levels = usage["levels"]
     cells = [
         variant["name"],
+        f"{variant['run']['wall_time_s'] / 60:.1f}",
         f"{variant['images_per_second']:.1f}",
         f"{variant['run']['images_seen']:,}",
         _interval(measures["ssim"]),

@@ -73,12 +73,13 @@ def test_crops_are_pieces_of_their_image_of_a_legal_size(crop: float) -> None:
         assert len({float(image[0, 0, 0]) for image in found}) > 1
 
 
-def test_mirror_images_are_about_half_and_exact() -> None:
+@pytest.mark.parametrize(("lying", "axis"), [(False, -1), (True, -2)])
+def test_mirror_images_are_about_half_and_exact(lying: bool, axis: int) -> None:
     x = torch.rand(64, 1, 8, 8)
     torch.manual_seed(0)
-    found = task(mirror=True)._varied(x)
+    found = task(mirror=True, lying=lying)._varied(x)
     same = (found == x).flatten(1).all(1)
-    flipped = (found == x.flip(-1)).flatten(1).all(1)
+    flipped = (found == x.flip(axis)).flatten(1).all(1)
     assert (same ^ flipped).all()
     assert 16 < int(same.sum()) < 48
 

@@ -176,7 +176,7 @@ def _brain(name: str, network: pixel_shuffle.Config, *, entries: int, epochs: fl
         preset=name,
         tokenizer=vqvae.Config(network=network, quantizer=vq.Config(entries=entries, decay=0.9)),
         task=tokenizer_task.Config(
-            absolute=1.0, structural=1.0, forgive=True, crop=0.75, mirror=True, optimiser=optimiser
+            absolute=1.0, structural=1.0, forgive=True, crop=0.75, mirror=True, lying=True, optimiser=optimiser
         ),
         train=TrainConfig(
             epochs=epochs, batch_size=16, learning_rate=3e-3, checkpoint_every=500, validate_every=500, keep="last"

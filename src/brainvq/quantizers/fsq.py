@@ -21,13 +21,14 @@ from typing import Annotated, Literal
 
 import torch
 from einops import rearrange
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainvq.codes import Codes
 from brainvq.quantizers.base import Quantized, Quantizer, QuantizerConfig
 
+MOST = 2**20  # entries
 EPSILON = 1e-3  # keeps the ends within the outermost levels
 
 
@@ -36,6 +37,12 @@ class Config(QuantizerConfig):
 
     kind: Literal["quantizers.fsq"] = "quantizers.fsq"
     levels: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (8, 5, 5, 5)
+
+    @model_validator(mode="after")
+    def _few_enough(self) -> Config:
+        if (entries := math.prod(self.levels)) > MOST:
+            raise ValueError(f"{entries:,} entries; at most {MOST:,} are looked up in a table")
+        return self
 
     def build(self, dim: int) -> FiniteScalarQuantizer:
         return FiniteScalarQuantizer(self, dim)

@@ -23,6 +23,7 @@ import torch.distributed as dist
 from einops import rearrange
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from brainvq.codes import Codes
@@ -104,7 +105,9 @@ class VectorQuantizer(Quantizer):
                 losses["codebook"] = F.mse_loss(served, vectors.detach())
             if self.training:
                 self._update(vectors.detach(), codes.flatten())
-            return Quantized(rearrange(z_q.reshape(*codes.shape, -1), "b ... d -> b d ..."), (codes,), losses)
+            return Quantized(
+                rearrange(z_q.reshape(*codes.shape, vectors.shape[1]), "b ... d -> b d ..."), (codes,), losses
+            )
 
     @torch.no_grad()
     def _update(self, vectors: Tensor, codes: Tensor) -> None:
@@ -179,9 +182,10 @@ class _StraightThrough(torch.autograd.Function):
         difference = vectors - served
         ctx.save_for_backward(difference)
         ctx.set_materialize_grads(False)
-        return served, torch.linalg.vector_norm(difference).square() / difference.numel()
+        return served, difference.square().mean()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, through: Tensor | None, error: Tensor | None) -> tuple[Tensor | None, None]:
         (difference,) = ctx.saved_tensors
         if error is None:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from einops import rearrange, reduce
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from brainvq.codes import Codes, CodeSpec
@@ -127,7 +129,8 @@ def in_head(head: Tensor, stride: tuple[int, ...]) -> Tensor:
 @torch.inference_mode()
 def vectors(quantizer: Quantizer, spec: CodeSpec, level: int) -> Tensor:
     """What the decoder gets for each entry of a level (K, D), but for a constant that the other levels add."""
-    device = next(iter(quantizer.state_dict().values()), torch.zeros(())).device
+    tensors = itertools.chain(quantizer.parameters(), quantizer.buffers())  # FSQ has no others than unsaved ones
+    device = next(tensors, torch.zeros(())).device
     every = torch.arange(spec.entries[level], device=device)
     codes = tuple(
         (every if i == level else torch.zeros_like(every))[:, None, None].repeat(1, *grid)
@@ -148,6 +151,7 @@ def _patches(pixels: Tensor, code: Tensor, entries: int, stride: tuple[int, ...]
 
 
 def _level(code: Tensor, inside: Tensor, patches: Tensor, settled: float | None, points: Tensor) -> Level:
+    points = points - points.mean(0)  # distances are computed by products, where a common offset drowns differences
     counts = torch.bincount(code.flatten(), minlength=len(points))
     places_inside = torch.bincount(code[inside], minlength=len(points))
     share = places_inside / counts.clamp_min(1)
@@ -197,4 +201,4 @@ def _alike(distances: Tensor, patches: Tensor) -> float | None:
     both = [each.numpy()[upper] for each in (distances, torch.cdist(patches.flatten(1), patches.flatten(1)))]
     if any(np.ptp(each) == 0 for each in both):
         return None
-    return float(np.corrcoef([np.argsort(np.argsort(each, kind="stable")) for each in both])[0, 1])
+    return float(spearmanr(*both).statistic)

@@ -74,7 +74,8 @@ def _reconstruction(task: dict[str, Any]) -> str:
     if task["crop"] < 1:
         text += f" Training saw crops of {100 * task['crop']:g} % of each edge, at random places."
     if task["mirror"]:
-        text += " Half of the training images were mirrored left to right."
+        axis = "top to bottom" if task.get("lying") else "left to right"
+        text += f" Half of the training images were mirrored, {axis}."
     return text
 
 

@@ -13,7 +13,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from brainvq.metrics.distortion import K1, K2, window_matrix
+from brainvq.errors import InputError
+from brainvq.metrics.distortion import K1, K2, WINDOW, window_matrix
 
 STEP = 2  # pixels from window to window
 
@@ -44,4 +45,10 @@ def dissimilarity(x: Tensor, x_hat: Tensor) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _windows(length: int, device: torch.device) -> Tensor:
-    return window_matrix(length, device).float()[::STEP].contiguous()
+    if length < WINDOW:
+        raise InputError(
+            f"an edge of {length} pixels is shorter than SSIM's window of {WINDOW}. Set a larger task.crop, or "
+            "task.structural=0."
+        )
+    # made on the CPU, for not every device has float64
+    return window_matrix(length, torch.device("cpu")).float()[::STEP].contiguous().to(device)

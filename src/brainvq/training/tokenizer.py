@@ -30,7 +30,8 @@ class Config(PartConfig):
     absolute, structural: weights of the mean absolute error and of 1 - SSIM, beside the squared error.
     forgive: where the original is black or white, what lies beyond is no error: clipping removes it.
     crop: share of each edge that a training image keeps, at random places; 1 is the whole image.
-    mirror: half of the training images are seen left to right.
+    mirror: half of the training images are mirrored, left to right.
+    lying: heads lie on their side, as in OASIS' slices, so that left and right are above and below.
     optimiser: and its schedule.
     """
 
@@ -41,6 +42,7 @@ class Config(PartConfig):
     forgive: bool = False
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0
     mirror: bool = False
+    lying: bool = False
     optimiser: OptimiserConfig = OptimiserConfig()
 
 
@@ -68,7 +70,7 @@ class TokenizerTask:
             x = crops(x, trained_size(self.config.crop, x.shape[2:], self.multiple))
         if self.config.mirror:
             flipped = torch.rand(len(x), 1, 1, 1) < 0.5
-            x = torch.where(flipped.to(x.device, non_blocking=True), x.flip(-1), x)
+            x = torch.where(flipped.to(x.device, non_blocking=True), x.flip(-2 if self.config.lying else -1), x)
         return x
 
     def _losses(self, x: Tensor, output: Reconstruction) -> dict[str, Tensor]:
