@@ -61,7 +61,7 @@ class Pipeline:
 
     def __init__(self, model: Model) -> None:
         self.tokenizer, self.config, self.weights_sha256 = model.tokenizer, model.config, model.weights_sha256
-        self.device = next(iter(model.tokenizer.state_dict().values())).device
+        self.device = model.tokenizer.device
         self.tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property

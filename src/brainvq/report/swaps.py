@@ -105,7 +105,7 @@ def _places(coded: Coded, spec: CodeSpec, level: int) -> Iterator[Place]:
 @torch.inference_mode()
 def _decoded(tokenizer: Tokenizer, coded: Coded, level: int, places: list[Place], entries: Tensor) -> Tensor:
     """The images with `entries[n]` at `places[n]`, (N, H, W) in grey levels."""
-    device = next(iter(tokenizer.state_dict().values()), torch.zeros(())).device
+    device = tokenizer.device
     codes = [code[[place.image for place in places]] for code in coded.codes]
     for n, (place, entry) in enumerate(zip(places, entries, strict=True)):
         codes[level][n, place.row, place.column] = entry

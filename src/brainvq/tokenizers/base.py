@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 
+import torch
 from torch import Tensor, nn
 
 from brainvq.codes import Codes, CodeSpec
@@ -23,6 +25,11 @@ class Tokenizer(nn.Module):
     """x (B, 1, *S) float32 in [-1, 1] <-> codes. Outside training, in float32."""
 
     spec: CodeSpec
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie; the CPU without any."""
+        return next(chain(self.parameters(), self.buffers()), torch.empty(0)).device
 
     def encode(self, x: Tensor) -> Codes:
         """Changes nothing, in training mode neither.

@@ -64,7 +64,7 @@ def encode_split(model: Model, cache: Cache, progress: Progress | None = None) -
     Raises:
         InputError: the images' size does not fit the tokenizer, or the cache cannot be written.
     """
-    device = next(iter(model.tokenizer.state_dict().values())).device
+    device = model.tokenizer.device
     path = cache_folder() / "codes" / f"{model.weights_sha256[:40]}-{cache.fingerprint[:40]}-{FORMAT}.safetensors"
     tensors = _stored(path)
     if tensors is None:
