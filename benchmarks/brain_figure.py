@@ -35,8 +35,9 @@ def draw(path: Path, *, originals: bool = False) -> None:
     x = cache.batch(picks)
     columns: dict[str, NDArray[np.uint8]] = {"original": cache.images[picks]} if originals else {}
     for name in PRESETS:
-        if (RUNS / name / "model.safetensors").exists():
-            pipeline = load(RUNS / name, "cpu")
+        run = RUNS / (name if name.startswith("keras") else f"{name}_half")
+        if (run / "model.safetensors").exists():
+            pipeline = load(run, "cpu")
             bits = pipeline.spec.bits(x.shape[2:]) / (x.shape[2] * x.shape[3])
             columns[f"{name}, {bits:.3f} bit a pixel"] = pipeline.images(pipeline.tokenizer.encode(x))
     height, width = x.shape[2:]

@@ -58,7 +58,7 @@ def _what(config: dict[str, Any]) -> str:
         for entries, stride in zip(spec["entries"], spec["strides"], strict=True)
     ]
     what = f"""A tokenizer of brain MR slices. It turns a slice of {_times(size)} pixels into {" and ".join(levels)},
-    and these codes back into a slice. {sum(config["parameters"].values()):,} parameters, float32. It is for research on
+    and these codes back into a slice. {sum(config["parameters"].values()):,} parameters. It is for research on
     images: compression, generation by a prior over the codes, features."""
     return f"""# {config["preset"]}: weights
 

@@ -3,8 +3,8 @@
     python -m benchmarks.ship RUN DEST
 
 DEST is `src/brainvq/weights/<preset>` for a model that comes with the package, else `weights/<preset>`. The weights
-stay float32, bit for bit those that were measured; a run whose weights are too large is refused. Nothing else of the
-run goes along: no log, no checkpoint, no picture.
+are bit for bit those that were measured; a run whose weights are too large is refused (`benchmarks/halve.py` halves
+them). Nothing else of the run goes along: no log, no checkpoint, no picture.
 """
 
 from __future__ import annotations

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import brainvq
 from benchmarks import ship as shipping
 from benchmarks.card import ACKNOWLEDGEMENT, NOTICE, card
+from benchmarks.halve import halve
 from brainvq import models, session
 from brainvq.config import override
 from brainvq.errors import InputError
 from brainvq.presets import preset
-from brainvq.run import file_hash, read_config
+from brainvq.run import file_hash, read_config, write_json
 from brainvq.training.experiment import train
 
 ROOT = Path(__file__).parents[1]
@@ -119,6 +121,31 @@ def test_what_is_shipped_is_what_was_measured(package, run):
     (package / "thesis.txt").write_text("all of it")
     with pytest.raises(InputError, match=r"holds thesis\.txt"):
         shipping.ship(run, package)
+
+
+def test_halved_weights_are_half_as_large_and_nearly_the_same(run, slices_folder, tmp_path):
+    half = halve(run, tmp_path / "half")
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (half, run))
+    assert {name: tensor.shape for name, tensor in ours.items()} == {name: t.shape for name, t in theirs.items()}
+    for name, tensor in theirs.items():
+        if name.startswith("quantizer.") or not tensor.is_floating_point():
+            assert torch.equal(ours[name], tensor)
+        else:
+            assert ours[name].dtype == torch.float16
+            torch.testing.assert_close(ours[name].float(), tensor, atol=1e-4, rtol=1e-3)
+    assert (
+        read_config(half)["rounded_from"] == read_config(run)["weights_sha256"] != read_config(half)["weights_sha256"]
+    )
+    assert halve(run, half) == half
+    with pytest.raises(InputError, match="not evaluated"):
+        shipping.ship(half, tmp_path / "dest")
+    session.evaluate_run(half, str(slices_folder), "validate")
+    assert (
+        models.open_model(shipping.ship(half, tmp_path / "dest")).weights_sha256 == read_config(half)["weights_sha256"]
+    )
+    write_json(run / "config.json", {**read_config(run), "weights_sha256": "0"})
+    with pytest.raises(InputError, match="other weights"):
+        halve(run, half)
 
 
 def test_what_cannot_be_shipped_is_refused(run, tmp_path, monkeypatch):

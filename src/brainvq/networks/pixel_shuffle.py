@@ -67,7 +67,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z (B, dim, H / stride, W / stride) -> x_hat (B, 1, H, W), not bounded."""
+    """z (B, dim, H / stride, W / stride) -> x_hat (B, 1, H, W) in [-1, 1], in training not bounded."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         x_hat: Tensor = self.layers(z)
-        return x_hat
+        return x_hat if self.training else x_hat.clamp(-1, 1)
 
 
 class Block(nn.Module):
