@@ -24,7 +24,9 @@ from brainvq.run import file_hash, read_config, write_json
 from brainvq.training.experiment import train
 
 ROOT = Path(__file__).parents[1]
-PRESENT = sorted(path.parent for root in ("weights", "src/brainvq/weights") for path in (ROOT / root).glob("*/"))
+PRESENT = sorted(
+    path.parent for root in ("weights", "src/brainvq/weights") for path in ROOT.glob(f"{root}/*/config.json")
+)
 SETTINGS = [
     *("train.precision=fp32", "train.steps=2", "train.batch_size=4"),
     *("tokenizer.network.widths=[4,4,4]", "tokenizer.quantizer.entries=16"),
