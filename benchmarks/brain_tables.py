@@ -32,7 +32,8 @@ def brain(results: Path) -> str:
             lines.append(_theirs(labels[codec], bits, measures))
     data = next(iter(found.values()))["evaluation"]["data"]
     lines.append(
-        f"\n{data['images']:,} validate slices of {data['subjects']} subjects; 95 % intervals by bootstrap over subjects."
+        f"\n{data['images']:,} validate slices of {data['subjects']} subjects; 95 % intervals by bootstrap over "
+        "subjects."
     )
     if beside:
         lines.append("Codecs: without headers, interpolated between their settings; - is outside of these.")
