@@ -19,6 +19,7 @@ from brainvq.report.stored import Evaluation, Spec
 from brainvq.tables import BASELINES
 
 KEY_MEASURES = ("SSIM", "SSIM foreground")
+OTHER_LOSSES = {"absolute": "the absolute error", "structural": "1 - SSIM"}
 CURVES = tuple(f"{name}_curve" for name in (*LOSSES, *VALIDATION))
 
 
@@ -130,10 +131,14 @@ def training(record: Record, drawings: Mapping[str, Drawing]) -> Html:
     watched = (
         "" if record.validate else " No validation is logged yet: the first comes with train.validate_every steps."
     )
+    task = record.experiment.task if record.experiment else None
+    others = [label for key, label in OTHER_LOSSES.items() if getattr(task, key, 0)]
+    crops = " Losses of train are those of crops, which hold more head." if getattr(task, "crop", 1) < 1 else ""
     intro = (
-        "The total loss is the reconstruction loss plus the quantization loss, which is codebook and commitment loss "
-        "together; their scale is logarithmic, and the first steps may lie outside the frame. Validation "
-        f"during training uses a fixed part of the split.{watched}"
+        f"The total loss is the reconstruction loss (squared error){''.join(f', {label}' for label in others)} plus the "
+        "quantization loss, which is codebook and commitment loss together; their scale is logarithmic, and the first "
+        "steps may lie outside the frame. Validation during training uses a fixed part of the split."
+        f"{crops}{watched}"
     )
     panels = tag("div", *(figure(drawings[name]) for name in names), class_="panels")
     return join(tag("p", intro, class_="prose"), panels)
