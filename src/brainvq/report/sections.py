@@ -135,9 +135,9 @@ def training(record: Record, drawings: Mapping[str, Drawing]) -> Html:
     others = [label for key, label in OTHER_LOSSES.items() if getattr(task, key, 0)]
     crops = " Losses of train are those of crops, which hold more head." if getattr(task, "crop", 1) < 1 else ""
     intro = (
-        f"The total loss is the reconstruction loss (squared error){''.join(f', {label}' for label in others)} plus the "
-        "quantization loss, which is codebook and commitment loss together; their scale is logarithmic, and the first "
-        "steps may lie outside the frame. Validation during training uses a fixed part of the split."
+        f"The total loss is the reconstruction loss (squared error){''.join(f', {label}' for label in others)} plus "
+        "the quantization loss, which is codebook and commitment loss together; their scale is logarithmic, and the "
+        "first steps may lie outside the frame. Validation during training uses a fixed part of the split."
         f"{crops}{watched}"
     )
     panels = tag("div", *(figure(drawings[name]) for name in names), class_="panels")
