@@ -53,7 +53,7 @@ class Codec:
     quality: str
     settings: tuple[float, ...]
     options: str
-    library: str
+    version: str
     run: Callable[[Slices, float], Coded]
     sequence: bool = False
 

@@ -36,14 +36,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.steps import task_of
 from brainvq.data.loader import open_cache, order
 from brainvq.data.sources import open_splits
 from brainvq.presets import preset
 from brainvq.quantizers.vq import Config
 from brainvq.run import hardware, write_json
-from brainvq.training.devices import accelerator, keep_freed_memory
+from brainvq.training.devices import keep_freed_memory
 from brainvq.training.experiment import TokenizerExperiment
-from brainvq.training.tokenizer import TokenizerTask
 
 SHAPE = (16, 64, 32, 32)
 THREADS = 2
@@ -179,14 +179,7 @@ def share(name: str, data: str, steps: int) -> dict[str, Any]:
     cache = open_cache(open_splits(data)["train"])
     experiment = preset(name)
     assert isinstance(experiment, TokenizerExperiment)
-    torch.manual_seed(0)
-    task = TokenizerTask(
-        experiment.task,
-        experiment.tokenizer.build(),
-        accelerator(experiment.train.precision),
-        learning_rate=experiment.train.learning_rate,
-        variance=cache.variance,
-    )
+    task = task_of(experiment, cache)
     module: nn.Module = task.updates.model.quantizer  # type: ignore[assignment]
     seen: list[Tensor] = []
     module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))

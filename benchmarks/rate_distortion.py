@@ -32,7 +32,7 @@ from brainvq.data.sources import open_splits
 from brainvq.errors import InputError
 from brainvq.head import head_mask
 from brainvq.metrics.distortion import distortion
-from brainvq.metrics.statistics import DRAWS, by_subject, intervals
+from brainvq.metrics.statistics import DRAWS, intervals, subject_means
 from brainvq.run import hardware, write_json
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def measure(codec: Codec, slices: Cache, indices: Sequence[int], kept: Path | No
         "label": codec.label,
         "quality": codec.quality,
         "options": codec.options,
-        "library": codec.library,
+        "library": codec.version,
         "sequence": codec.sequence,
         "fingerprint": slices.fingerprint,
         "images": len(indices),
@@ -142,7 +142,7 @@ def _measure(codec: Codec, setting: float, slices: Cache, indices: Sequence[int]
     return {
         "setting": setting,
         "measures": {name: asdict(found) for name, found in intervals(columns, subjects).items()},
-        "per_subject": _per_subject(columns, subjects),
+        "per_subject": subject_means(columns, subjects),
         "cpu_seconds_a_slice": seconds / len(indices),
         "wall_time_s": round(time.perf_counter() - started, 2),
     }
@@ -158,16 +158,6 @@ def _distortion(originals: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> dic
             if name in found:
                 found[name].append(column)
     return {name: np.concatenate(parts) for name, parts in found.items()}
-
-
-def _per_subject(columns: Mapping[str, NDArray[np.float64]], subjects: Sequence[str]) -> dict[str, dict[str, Any]]:
-    names, _, counts = by_subject(np.zeros(len(subjects)), subjects)
-    rows: dict[str, dict[str, Any]] = {str(name): {"images": int(n)} for name, n in zip(names, counts, strict=True)}
-    for measure_, column in columns.items():
-        for name, total, n in zip(*by_subject(column, subjects), strict=True):
-            if n:
-                rows[str(name)][measure_] = float(total / n)
-    return rows
 
 
 def presets(results: Path, fingerprint: str) -> list[dict[str, Any]]:

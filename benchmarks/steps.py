@@ -98,15 +98,16 @@ def gflop(experiment: TokenizerExperiment) -> float:
     return sum(outline(experiment, size).flops.values()) / 1e9
 
 
+def task_of(experiment: TokenizerExperiment, images: Cache) -> TokenizerTask:
+    """What trains the experiment's tokenizer, at its start."""
+    devices = accelerator(experiment.train.precision)
+    torch.manual_seed(experiment.train.seed)
+    rate, variance = experiment.train.learning_rate, images.variance
+    return TokenizerTask(experiment.task, experiment.tokenizer.build(), devices, learning_rate=rate, variance=variance)
+
+
 def our_step(experiment: TokenizerExperiment, cache: Cache, batch: int) -> Step:
-    torch.manual_seed(0)
-    task = TokenizerTask(
-        experiment.task,
-        experiment.tokenizer.build(),
-        accelerator(experiment.train.precision),
-        learning_rate=experiment.train.learning_rate,
-        variance=cache.variance,
-    )
+    task = task_of(experiment, cache)
 
     def step(number: int) -> object:
         torch.manual_seed(number)

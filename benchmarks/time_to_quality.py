@@ -24,14 +24,14 @@ import numpy as np
 import torch
 
 from benchmarks.quality_curve import GOALS, OURS, THEIRS, Point, draw, held_since, reached, sooner, table
-from benchmarks.steps import DEVICE
+from benchmarks.steps import DEVICE, task_of
 from brainvq.data.loader import Cache, order
 from brainvq.head import head_mask
 from brainvq.metrics.distortion import distortion, to_uint8
 from brainvq.presets import preset
 from brainvq.run import hardware, write_json
 from brainvq.tokenizers.base import Tokenizer
-from brainvq.training.devices import accelerator, resolve
+from brainvq.training.devices import resolve
 from brainvq.training.experiment import TokenizerExperiment, open_data
 from brainvq.training.interrupt import listening
 from brainvq.training.tokenizer import TokenizerTask
@@ -92,7 +92,7 @@ def train(
     total = experiment.train.total(len(train_images))
     if planned_minutes and falls:
         total = int(planned_minutes * 60 * _steps_per_second(experiment, train_images))
-    task, clock, curve, step = _task(experiment, train_images), Clock(), list[Point](), 0
+    task, clock, curve, step = task_of(experiment, train_images), Clock(), list[Point](), 0
     cap = minutes * 60
     with listening(lambda: print("stopping; this side begins anew at the next start"), clock.start) as stop:
         while not _over(curve, cap, beyond * 60) and (step < total or not falls):
@@ -121,13 +121,6 @@ def train(
     }
 
 
-def _task(experiment: TokenizerExperiment, images: Cache) -> TokenizerTask:
-    devices = accelerator(experiment.train.precision)
-    torch.manual_seed(experiment.train.seed)
-    rate, variance = experiment.train.learning_rate, images.variance
-    return TokenizerTask(experiment.task, experiment.tokenizer.build(), devices, learning_rate=rate, variance=variance)
-
-
 def _advance(task: TokenizerTask, experiment: TokenizerExperiment, images: Cache, step: int, total: int) -> None:
     """What the training loop does in a step."""
     seed = experiment.train.seed
@@ -138,7 +131,7 @@ def _advance(task: TokenizerTask, experiment: TokenizerExperiment, images: Cache
 
 
 def _steps_per_second(experiment: TokenizerExperiment, images: Cache) -> float:
-    task, clock = _task(experiment, images), Clock()
+    task, clock = task_of(experiment, images), Clock()
     for step in range(REHEARSAL + 1):
         _advance(task, experiment, images, step, 10**6)
         clock.start() if step == 0 else clock.lap()

@@ -27,7 +27,7 @@ from brainvq.head import head_mask
 from brainvq.metrics import usage as code_usage
 from brainvq.metrics.definitions import MEASURES
 from brainvq.metrics.distortion import distortion, to_uint8
-from brainvq.metrics.statistics import by_subject, intervals, paired
+from brainvq.metrics.statistics import intervals, paired, subject_means
 
 FORMAT = 1
 Columns = dict[str, NDArray[np.float64]]
@@ -97,7 +97,7 @@ def evaluate(
         "measures": summary(measured, cache.subjects),
         "usage": counter.usage(cache.size, pixels=math.prod(cache.images.shape[1:])).to_json(),
         "baselines": {name: summary(columns, cache.subjects) for name, columns in found.items()},
-        "per_subject": _per_subject(measured, cache.subjects),
+        "per_subject": subject_means(measured, cache.subjects),
         "definitions": {name: measure.definition for name, measure in MEASURES.items()} | code_usage.DEFINITIONS,
         "wall_time_s": round(time.perf_counter() - started, 2),
         "threads": torch.get_num_threads(),
@@ -191,16 +191,6 @@ def _brain_masks(source: Source, indices: range, shape: tuple[int, ...]) -> NDAr
         if mask is not None and mask.shape != shape[1:]:
             raise InputError(f"the tissue mask of image {index} has shape {mask.shape}; its image has {shape[1:]}")
     return np.stack([np.zeros(shape[1:], bool) if mask is None else mask > 0 for mask in masks])
-
-
-def _per_subject(columns: Columns, subjects: Sequence[str]) -> dict[str, dict[str, Any]]:
-    names, _, images = by_subject(np.zeros(len(subjects)), subjects)
-    found: dict[str, dict[str, Any]] = {str(name): {"images": int(n)} for name, n in zip(names, images, strict=True)}
-    for measure, column in columns.items():
-        for name, total, count in zip(*by_subject(column, subjects), strict=True):
-            if count:
-                found[str(name)][measure] = float(total / count)
-    return found
 
 
 def _same_slices(result: Mapping[str, Any], against: Mapping[str, Any]) -> None:

@@ -163,7 +163,7 @@ def brain_f16() -> TokenizerExperiment:
     """
     return _brain(
         "brain_f16",
-        pixel_shuffle.Config(widths=(48, 128, 256), encoder_blocks=(1, 1, 2), decoder_blocks=(1, 1, 2), dim=8),
+        pixel_shuffle.Config(widths=(48, 128, 224), encoder_blocks=(1, 1, 2), decoder_blocks=(1, 1, 2), dim=8),
         entries=1024,
         epochs=40.0,
     )

@@ -45,6 +45,21 @@ def intervals(
     return found
 
 
+def subject_means(
+    values: Mapping[str, NDArray[np.float64]], subjects: Sequence[str]
+) -> dict[str, dict[str, float | int]]:
+    """By subject: how many images it has under "images", and its mean of each measure that has any value."""
+    names, _, counts = by_subject(np.zeros(len(subjects)), subjects)
+    found: dict[str, dict[str, float | int]] = {
+        str(name): {"images": int(n)} for name, n in zip(names, counts, strict=True)
+    }
+    for measure, column in values.items():
+        for name, total, count in zip(*by_subject(column, subjects), strict=True):
+            if count:
+                found[str(name)][measure] = float(total / count)
+    return found
+
+
 def by_subject(
     column: ArrayLike, subjects: Sequence[str]
 ) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]:

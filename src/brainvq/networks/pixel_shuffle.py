@@ -3,7 +3,7 @@
 Pixels are unshuffled by `patch` before the first layer and the grid is halved at each further stage; the decoder is the
 mirror image. No layer sees the full picture, where a processor waits for memory instead of multiplying. The last layer
 of each block starts at zero, so that the network starts as its skips alone; one normalisation at the start of a block
-allows twice the learning rate.
+allows a larger learning rate.
 
 Source: W. Shi et al., Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional
 Neural Network, 2016 (the shuffle); K. He et al., Identity Mappings in Deep Residual Networks, 2016 (blocks; ours have
