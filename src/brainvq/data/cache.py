@@ -94,15 +94,16 @@ def _common_header(source: Source) -> tuple[tuple[int, int], int]:
     """The one size of all images, and the levels that hold them all."""
     with ThreadPoolExecutor() as pool:
         headers = list(pool.map(lambda item: header_of(item.path), source.items))
-    first = headers[0][0]
-    for item, (shape, _) in zip(source.items, headers, strict=True):
-        if shape != first:
+    first = headers[0].shape
+    for item, header in zip(source.items, headers, strict=True):
+        if header.shape != first:
             raise InputError(
-                f"pictures of mixed sizes: {source.items[0].path} is {_size(first)}, {item.path} is {_size(shape)}. "
+                f"pictures of mixed sizes: {source.items[0].path} is {_size(first)}, {item.path} is "
+                f"{_size(header.shape)}. "
                 "Crop, pad or resample them to one size, or keep one size a folder."
             )
     height, width = first
-    return (height, width), LEVELS_8 if all(eight for _, eight in headers) else LEVELS_16
+    return (height, width), LEVELS_8 if all(header.dtype == "uint8" for header in headers) else LEVELS_16
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -1,32 +1,49 @@
-"""Read and write one scan: the only place that opens an image file.
+"""One scan, whatever file it lies in: the types, and the way to the reader and the writer of each format.
 
-A file that cannot be read in full is an error that names it, never zeros: PNG chunks are checked against their CRC,
-Pillow's tolerance for truncated files stays off, a NumPy header is compared with the file before anything is
-allocated. Grey values come out as they lie in the file (8 and 16 bit, 32-bit float); colour is accepted only where its
-channels are equal, because a coloured picture is a figure or a label map and its brightness is not a measurement.
+A file that cannot be read in full is an error that names it, never zeros; voxels come out as they lie in the file.
+Formats: `pictures.py` (PNG, JPEG, TIFF, NPY: a slice a file), `nifti.py` (NIfTI-1 and -2, Analyze: a volume a file),
+`dicom.py` (a volume a series of files).
 """
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from brainvq.errors import InputError
 from brainvq.writing import atomic as atomic
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-SUFFIXES = (*PICTURES, ".npy")
-SMALLEST = 8  # pixels a side
-LARGEST = 1 << 26  # pixels a scan; below the limit at which Pillow suspects a decompression bomb
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
+NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
+DICOM = (".dcm", ".ima")
+SUFFIXES = (*PICTURES, *NIFTI, *DICOM)
+SMALLEST = 8  # pixels a side of a slice
+LARGEST = 1 << 26  # pixels a slice; below the limit at which Pillow suspects a decompression bomb
+LARGEST_VOLUME = 1 << 29  # bytes of a volume's voxels as stored: 512 x 512 x 512 of 32 bit
 EXACT_INTEGERS = 1 << 53  # beyond this float64 skips integers
-SAMPLE_FORMAT, BITS_PER_SAMPLE, PHOTOMETRIC = 339, 258, 262  # TIFF 6.0, sections 19 and 8
-TIFF_DTYPES = ("uint8", "uint16", "int16", "int32", "float32")
+
+Units = Literal["mm", "meter", "micron", "unknown"]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a volume's file holds it: what a NIfTI needs to be written back alike. Nothing of this names anybody.
+
+    `units`: of the file's own affine ("unknown" is taken as mm). A voxel's value is `slope` x stored + `intercept`, and
+    slope > 0. `qform`, `sform`: the codes of NIfTI-1 that say which space the affine leads to; 0 for none. `axes`: of
+    the file; those beyond three have length one.
+    """
+
+    format: Literal["nifti1", "nifti2", "analyze", "dicom"]
+    units: Units = "mm"
+    slope: float = 1.0
+    intercept: float = 0.0
+    qform: int = 0
+    sform: int = 1
+    axes: int = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,58 +51,30 @@ class Scan:
     """Voxels as in the file, and what is known of them.
 
     `voxels` (*S), native byte order, dtype of the file; `affine` 4x4 voxel -> mm in RAS+, None for plain pictures;
-    `name` is the path relative to the data folder, posix, with suffix.
+    `name` is the path relative to the data folder, posix, with suffix. `storage`: of volumes.
     """
 
     voxels: NDArray[Any]
     affine: NDArray[np.float64] | None
     subject: str | None
     name: str
+    storage: Storage | None = None
 
 
-def read(path: str | Path, *, name: str | None = None, subject: str | None = None) -> Scan:
-    """One PNG, JPEG, TIFF or NPY slice, (H, W). A constant (say, all black) slice is a scan like any other.
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What a file says of its scan before any voxel is read; fields as those of `Scan`, `dtype` a NumPy name."""
 
-    Raises InputError, naming the file, for what cannot be read in full or is not one finite grey image.
-    """
-    path = Path(path)
-    voxels = _read_npy(path) if _suffix(path) == ".npy" else _read_picture(path)
-    _check_shape(voxels.shape, path)
-    _check_values(voxels, path)
-    return Scan(np.ascontiguousarray(voxels), None, subject, path.name if name is None else name)
+    shape: tuple[int, ...]
+    dtype: str
+    affine: NDArray[np.float64] | None
+    storage: Storage | None
 
 
-def header_of(path: str | Path) -> tuple[tuple[int, ...], bool]:
-    """(H, W), and whether the grey values are 8 bit, from the header alone."""
-    path = Path(path)
-    if _suffix(path) == ".npy":
-        array = _map_npy(path)
-        return tuple(array.shape), bool(array.dtype == np.uint8)
-    with _named(path), _open_picture(path) as picture:
-        return (picture.height, picture.width), not picture.mode.startswith(("I", "F"))
-
-
-def write(scan: Scan, path: str | Path) -> None:
-    """Write `scan` with its dtype kept: PNG (uint8, uint16), TIFF (also int16, int32, float32) or NPY (any).
-
-    Atomic: a reader sees the old file or the whole new one. The folder must exist.
-    """
-    path = Path(path)
-    suffix, dtype = _suffix(path), scan.voxels.dtype.name
-    allowed = {".png": ("uint8", "uint16"), ".tif": TIFF_DTYPES, ".tiff": TIFF_DTYPES, ".npy": (dtype,)}.get(suffix)
-    if allowed is None:
-        raise InputError(f"{path}: {suffix} loses detail and is not written. Name it .png instead.")
-    if dtype not in allowed:
-        raise InputError(f"{path}: {suffix} holds {', '.join(allowed)}, not {dtype}. Name it .npy instead.")
-    with atomic(path) as file:
-        if suffix == ".npy":
-            np.save(file, scan.voxels, allow_pickle=False)
-        else:
-            _save_picture(scan.voxels, file, "PNG" if suffix == ".png" else "TIFF")
-
-
-def _suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
+def suffix_of(path: Path) -> str:
+    """In lower case; `.nii.gz` is one suffix. Raises InputError for one that is not known here."""
+    name = path.name.lower()
+    suffix = ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(
             f"{path}: a {suffix or 'file without suffix'} is not an image here. Give {', '.join(SUFFIXES)}."
@@ -93,123 +82,53 @@ def _suffix(path: Path) -> str:
     return suffix
 
 
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Whatever a decoder raises on a broken file becomes an InputError with the file's name."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.") from error
-    except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(
-            f"{path}: not a PNG, JPEG or TIFF image that can be opened. Replace it or remove it."
-        ) from error
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
-        raise InputError(f"{path}: broken or cut short ({error}). Replace it or remove it.") from error
-    except (MemoryError, ArithmeticError, AttributeError, AssertionError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be decoded ({type(error).__name__}). Replace it or remove it.") from error
+def read(path: str | Path, *, files: Sequence[Path] = (), name: str | None = None, subject: str | None = None) -> Scan:
+    """One slice (H, W) or one volume (X, Y, Z). `files`: those of a DICOM series, of which `path` is what it is called.
+
+    Raises InputError, naming the file, for what cannot be read in full or is not one finite grey image.
+    """
+    path = Path(path)
+    name = path.name if name is None else name
+    if files or path.is_dir() or suffix_of(path) in DICOM:
+        from brainvq.data import dicom
+
+        return dicom.read(files or dicom.only_series(path), path=path, name=name, subject=subject)
+    if suffix_of(path) in NIFTI:
+        from brainvq.data import nifti
+
+        return nifti.read(path, name=name, subject=subject)
+    from brainvq.data import pictures
+
+    return pictures.read(path, name=name, subject=subject)
 
 
-def _open_picture(source: Path | io.BytesIO) -> Image.Image:
-    return Image.open(source, formats=("PNG", "JPEG", "TIFF"))
+def header_of(path: str | Path, *, files: Sequence[Path] = ()) -> Header:
+    """What `read` would give, from the headers alone. Raises InputError as `read`, but for what only voxels tell."""
+    path = Path(path)
+    if files or path.is_dir() or suffix_of(path) in DICOM:
+        from brainvq.data import dicom
+
+        return dicom.header(files or dicom.only_series(path), path=path)
+    if suffix_of(path) in NIFTI:
+        from brainvq.data import nifti
+
+        return nifti.header(path)
+    from brainvq.data import pictures
+
+    return pictures.header(path)
 
 
-def _read_picture(path: Path) -> NDArray[Any]:
-    with _named(path):
-        data = path.read_bytes()
-        if not data:
-            raise InputError(f"{path}: the file is empty. Replace it or remove it.")
-        with _open_picture(io.BytesIO(data)) as picture:
-            _check_shape((picture.height, picture.width), path)
-            if picture.format == "PNG":
-                picture.verify()  # the CRC of every chunk, which decoding alone does not check; uses the picture up
-        with _open_picture(io.BytesIO(data)) as picture:
-            frames = getattr(picture, "n_frames", 1)
-            if frames != 1:
-                raise InputError(f"{path}: holds {frames} frames; one a file is expected. Save each by itself.")
-            return _grey(picture, path)
+def write(scan: Scan, path: str | Path) -> None:
+    """Write `scan` with its dtype kept, as the suffix says: a picture (PNG, TIFF, NPY) or a volume (.nii, .nii.gz).
 
+    Atomic: a reader sees the old file or the whole new one. The folder must exist.
+    """
+    path = Path(path)
+    if suffix_of(path) in (*NIFTI, *DICOM):
+        from brainvq.data import nifti
 
-def _grey(picture: Image.Image, path: Path) -> NDArray[Any]:
-    """Decoded grey values (H, W); colour with equal channels and full opacity is grey."""
-    tiles = getattr(picture, "tile", ())
-    rawmode = str(tiles[0][3]) if tiles else ""
-    if picture.mode == "L":
-        return np.array(picture)
-    if picture.mode.startswith(("I", "F")):
-        values = np.array(picture)
-        return _tiff_type(values.astype(values.dtype.newbyteorder("=")), picture, path)
-    if picture.mode == "1":
-        return np.array(picture.convert("L"))
-    if picture.mode not in ("P", "PA", "LA", "RGB", "RGBA"):
-        raise InputError(f"{path}: a {picture.mode} image; grey is expected. Convert it to 8 or 16 bit grey.")
-    if ";16" in rawmode:  # Pillow would drop the low byte in silence
-        raise InputError(f"{path}: 16-bit colour, which cannot be read without loss. Save it as 16-bit grey.")
-    channels = np.array(picture.convert("RGBA"))  # (H, W, 4)
-    if (channels[..., 3] != 255).any():
-        raise InputError(
-            f"{path}: has transparent pixels, whose grey value is undefined. Save it without transparency."
-        )
-    if (channels[..., :1] != channels[..., 1:3]).any():
-        raise InputError(
-            f"{path}: a colour image; grey, or colour with equal channels, is expected. Convert or remove it."
-        )
-    return channels[..., 0]
-
-
-def _tiff_type(values: NDArray[Any], picture: Image.Image, path: Path) -> NDArray[Any]:
-    """Pillow gives signed 16-bit as 32-bit, unsigned 32-bit as signed, and ignores "white is zero" above 8 bits."""
-    tags = getattr(picture, "tag_v2", {})
-    format, bits = np.ravel(tags.get(SAMPLE_FORMAT, 1))[0], np.ravel(tags.get(BITS_PER_SAMPLE, 0))[0]
-    if tags.get(PHOTOMETRIC) == 0:
-        raise InputError(f"{path}: {bits}-bit TIFF with white as zero. Save it with black as zero.")
-    if (format, bits) == (2, 16):
-        return values.astype(np.int16)
-    return values.view(np.uint32) if (format, bits) == (1, 32) else values
-
-
-def _map_npy(path: Path) -> NDArray[Any]:
-    """The array as a map onto the file: NumPy compares header and file here, and nothing is allocated."""
-    with _named(path):
-        if path.stat().st_size == 0:
-            raise InputError(f"{path}: the file is empty. Replace it or remove it.")
-        with np.errstate(over="ignore"):  # a header may promise more bytes than an integer holds
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise InputError(f"{path}: an archive of arrays; one array is expected. Save it with numpy.save.")
-        return array
-
-
-def _read_npy(path: Path) -> NDArray[Any]:
-    array = _map_npy(path)
-    _check_shape(array.shape, path)
-    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
-        raise InputError(f"{path}: holds {array.dtype}; integers or real numbers are expected. Convert it.")
-    return np.array(array, dtype=array.dtype.newbyteorder("="))
-
-
-def _check_shape(shape: tuple[int, ...], path: Path) -> None:
-    if len(shape) != 2:
-        raise InputError(f"{path}: has {len(shape)} axes {tuple(shape)}; one slice (height, width) is expected a file.")
-    if min(shape) < SMALLEST:
-        raise InputError(f"{path}: is {shape[1]} x {shape[0]} pixels; {SMALLEST} x {SMALLEST} is the least. Remove it.")
-    if shape[0] * shape[1] > LARGEST:
-        raise InputError(f"{path}: is {shape[1]} x {shape[0]} pixels; at most {LARGEST:,} are read. Make it smaller.")
-
-
-def _check_values(voxels: NDArray[Any], path: Path) -> None:
-    if voxels.dtype.kind == "f":
-        bad = voxels.size - int(np.isfinite(voxels).sum())
-        if bad:
-            raise InputError(f"{path}: {bad:,} of {voxels.size:,} pixels are NaN or infinite. Repair or remove it.")
-    if voxels.dtype.itemsize == 8 and max(abs(float(voxels.min())), abs(float(voxels.max()))) > EXACT_INTEGERS:
-        raise InputError(f"{path}: holds values beyond 2^53, which cannot be scaled exactly. Rescale it.")
-
-
-def _save_picture(voxels: NDArray[Any], file: IO[bytes], format: str) -> None:
-    if voxels.dtype == np.int16:  # Pillow has no such mode: the same bits, and the tag that says they are signed
-        Image.fromarray(voxels.view(np.uint16)).save(file, format=format, tiffinfo={SAMPLE_FORMAT: 2})
+        nifti.write(scan, path)
     else:
-        Image.fromarray(voxels).save(file, format=format)
+        from brainvq.data import pictures
+
+        pictures.write(scan, path)
