@@ -11,7 +11,7 @@ import brainvq
 ROOT = Path(brainvq.__file__).parent
 
 LINE = {"errors", "codes", "config", "head", "writing"}
-TRAINED = {"run", "models", "pipeline", "evaluate", "evaluate_prior", "sampling", "tables", "report", "training"}
+TRAINED = {"run", "models", "pipeline", "evaluate", "evaluate_prior", "sampling", "tables", "report", "training", "fidelity"}
 PARTS = LINE | {"data", "networks", "quantizers", "metrics", "tokenizers", "priors", "codec"}
 SEES: dict[str, tuple[set[str], str]] = {
     "errors": (set(), "the exception that all may raise needs nothing"),
@@ -34,6 +34,7 @@ SEES: dict[str, tuple[set[str], str]] = {
     "training": (PARTS | {"run", "models"}, "training stands above the parts, below what uses a trained model"),
     "presets": (PARTS | {"training"}, "a preset is a value made of configs"),
     "pipeline": (PARTS | {"run", "models", "training"}, "the one way through a model; evaluation stands above it"),
+    "fidelity": (PARTS, "volumes are compared as the pipeline gives them"),
     "tables": (PARTS, "tables print measures"),
     "evaluate": (PARTS | {"run", "pipeline", "tables"}, "evaluation reconstructs through the pipeline"),
     "evaluate_prior": (PARTS | {"run", "pipeline", "tables", "training"}, "evaluation samples through the pipeline"),

@@ -170,7 +170,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
 def test_size_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(save(tmp_path / "one.png", np.zeros((1, 1), np.uint8)), "1 x 1", "8 x 8")
     refused(save(tmp_path / "thin.png", np.zeros((40, 7), np.uint8)), "7 x 40")
-    monkeypatch.setattr("brainvq.data.scan.LARGEST", 99)
+    monkeypatch.setattr("brainvq.data.pictures.LARGEST", 99)
     refused(save(tmp_path / "big.png", np.zeros((10, 10), np.uint8)), "at most 99")
 
 

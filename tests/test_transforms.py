@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from brainvq.data.scan import Scan
-from brainvq.data.transforms import Frame, scale, to_model, to_scan, window_of
+from brainvq.data.transforms import Frame, scale, to_model, to_scan
+from brainvq.data.windows import window_of
 from brainvq.errors import InputError
 
 SHAPES = st.integers(2, 3).flatmap(lambda axes: st.tuples(*[st.integers(1, 19)] * axes))

@@ -258,22 +258,37 @@ def evaluate(
 @app.command(epilog="Example: brainvq reconstruct runs/ema scans/*.png --out copies")
 def reconstruct(
     model: Model,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, volumes, or folders of them.")],
     out: Out,
     force: Force = False,
 ) -> None:
-    """Images through the codes and back: same names, same size, same grey values and dtype (JPEG becomes PNG)."""
-    from brainvq.session import reconstruct_files
+    """Images through the codes and back: same names, same size, same grey values and dtype (JPEG becomes PNG).
 
+    Volumes (NIfTI, Analyze, a folder of a DICOM series) come back as NIfTI in their own geometry and intensities, and a
+    table says how much of each is kept. Not for diagnosis.
+    """
+    from brainvq.session import reconstruct_files
+    from brainvq.tables import fidelity_table
+
+    kept: list[tuple[str, dict[str, Any]]] = []
     with screen.bar("reconstructing") as progress:
-        paths = reconstruct_files(model, inputs, out, force=force, progress=progress)
+        paths = reconstruct_files(
+            model,
+            inputs,
+            out,
+            force=force,
+            progress=progress,
+            tell=lambda path, found: kept.append((path.relative_to(out).as_posix(), found.to_json())),
+        )
+    if kept:
+        screen.out.print(fidelity_table(kept))
     screen.out.print(f"{len(paths)} images: {out}")
 
 
 @app.command(epilog="Example: brainvq encode runs/ema scans --out codes")
 def encode(
     model: Model,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, volumes, or folders of them.")],
     out: Out,
     force: Force = False,
 ) -> None:

@@ -18,9 +18,15 @@ from brainvq.errors import InputError
 
 
 def gather(
-    inputs: Sequence[Path], suffixes: tuple[str, ...], *, leave_out: Callable[[Path], bool] = lambda below: False
+    inputs: Sequence[Path],
+    suffixes: tuple[str, ...],
+    *,
+    leave_out: Callable[[Path], bool] = lambda below: False,
+    accept: Callable[[Path], bool] | None = None,
 ) -> list[tuple[Path, Path]]:
     """Every file of `inputs` (files and folders) with one of the suffixes, and a relative name for its output.
+
+    In a folder `accept`, where given, decides in place of the suffixes, which an error still names.
 
     A file in a folder keeps its place in the folder, unless its name is hidden or `leave_out(path below the folder)`;
     a file given by name is taken as it is. Where two files would get the same name, all keep the folders below the
@@ -32,7 +38,7 @@ def gather(
     found: list[tuple[Path, Path]] = []
     for given in inputs:
         if given.is_dir():
-            found += _below(given, suffixes, leave_out)
+            found += _below(given, suffixes, leave_out, accept or (lambda path: path.name.lower().endswith(suffixes)))
         elif given.exists():
             found.append((given, Path(given.name)))
         else:
@@ -102,8 +108,10 @@ def _make_folders(paths: Sequence[Path], out: Path) -> None:
         ) from error
 
 
-def _below(folder: Path, suffixes: tuple[str, ...], leave_out: Callable[[Path], bool]) -> list[tuple[Path, Path]]:
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name.lower().endswith(suffixes))
+def _below(
+    folder: Path, suffixes: tuple[str, ...], leave_out: Callable[[Path], bool], accept: Callable[[Path], bool]
+) -> list[tuple[Path, Path]]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and accept(path))
     names = [(path, path.relative_to(folder)) for path in found]
     names = [(path, name) for path, name in names if not any(part.startswith(".") for part in name.parts)]
     kept = [(path, name) for path, name in names if not leave_out(name)]

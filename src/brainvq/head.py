@@ -1,13 +1,17 @@
-"""The head in a slice: one definition for data and metrics, so that "foreground" means one thing everywhere.
+"""The head in a slice and in a volume: one definition, so that "foreground" means one thing in data and metrics.
 
 Smooth with a Gaussian of sigma 2 pixels, keep what is above half of Otsu's threshold of the raw image, then the largest
 connected component with its holes filled: skull and ventricles are inside, faint background noise is out (about 40 % of
 an OASIS slice). Threshold: N. Otsu, "A threshold selection method from gray-level histograms", 1979.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+COARSE = 2.0  # millimetres at which the head in a volume is found
 
 
 def head_mask(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -34,15 +38,42 @@ def _mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     if image.min() == image.max():
         return np.zeros(image.shape, bool)
     bright = ndimage.gaussian_filter(image.astype(np.float32), 2) > otsu(image) / 2
-    labels, found = ndimage.label(bright)
+    return _fill_holes(_largest(bright))
+
+
+def head_in_volume(voxels: NDArray[Any], spacing: tuple[float, float, float]) -> NDArray[np.bool_]:
+    """(X, Y, Z) of any real type, millimetres between voxels -> bool (X, Y, Z), empty where all values are equal.
+
+    The same rule in three axes: a Gaussian of 4 mm (2 pixels of 2 mm), Otsu's threshold of the values from 0 (or the
+    least) to their 99.9 percentile as 8 bit, one component, holes filled. Found at about 2 mm, which is ample for it.
+    """
+    steps = [max(1, round(COARSE / mm)) for mm in spacing]
+    coarse = voxels[tuple(slice(None, None, step) for step in steps)].astype(np.float32)
+    if coarse.min() == coarse.max():
+        return np.zeros(voxels.shape, bool)
+    low = min(0.0, float(coarse.min()))
+    above = coarse[coarse > low]
+    levels = np.clip((coarse - low) / (np.percentile(above, 99.9) - low) * 255, 0, 255)
+    sigma = [2 * COARSE / (mm * step) for mm, step in zip(spacing, steps, strict=True)]
+    bright = ndimage.gaussian_filter(levels, sigma) > otsu(np.rint(levels).astype(np.uint8)) / 2
+    mask = _fill_holes(_largest(bright))
+    for axis, step in enumerate(steps):
+        mask = np.repeat(mask, step, axis=axis)
+    return mask[tuple(slice(n) for n in voxels.shape)]
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Its largest connected component; an empty mask has none."""
+    labels, found = ndimage.label(mask)
     if found == 0:
-        return np.zeros(image.shape, bool)
+        return np.zeros(mask.shape, bool)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return _fill_holes(labels == sizes.argmax())
+    return np.asarray(labels == sizes.argmax())
 
 
 def _fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """All but the outside that reaches the border; labelling is some ten times faster than binary_fill_holes."""
     labels, _ = ndimage.label(~np.pad(mask, 1))
-    return np.asarray(labels != labels[0, 0])[1:-1, 1:-1]
+    inside = (slice(1, -1),) * mask.ndim
+    return np.asarray(labels != labels[(0,) * mask.ndim])[inside]

@@ -13,6 +13,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainvq.codes import Codes, CodeSpec
-from brainvq.data.scan import LARGEST, Scan, atomic, read
-from brainvq.data.transforms import Frame, to_model, to_scan
+from brainvq.data.planes import Plane
+from brainvq.data.scan import LARGEST_VOLUME, Scan, atomic, read
+from brainvq.data.transforms import Frame, frame_of, tensor_of, to_scan
 from brainvq.errors import InputError
 from brainvq.models import Model, PriorModel, open_model, open_prior
 
 FORMAT = 1
 LARGEST_ARCHIVE = 1 << 28  # bytes of a file of codes, decompressed
-LARGEST_IMAGE = 2 * LARGEST  # pixels with padding
+LARGEST_IMAGE = LARGEST_VOLUME  # pixels with padding
+TOGETHER = 16  # slices of a volume that go through the model at once
 DAMAGE = (  # what the decoders of ZIP, NPY and JSON raise on foreign bytes
     *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError, SyntaxError, OverflowError),
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
@@ -41,8 +44,8 @@ DAMAGE = (  # what the decoders of ZIP, NPY and JSON raise on foreign bytes
 class Encoded:
     """One scan as codes.
 
-    `codes`: each level (1, *grid). `frame`: what undoes the preprocessing. `name`, `subject`: the scan's.
-    `weights_sha256`: of the tokenizer that made the codes, and that alone can decode them.
+    `codes`: each level (1, *grid), or (slices, *grid) of a volume. `frame`: what undoes the preprocessing. `name`,
+    `subject`: the scan's. `weights_sha256`: of the tokenizer that made the codes, and that alone can decode them.
     """
 
     codes: Codes
@@ -68,15 +71,21 @@ class Pipeline:
     def spec(self) -> CodeSpec:
         return self.tokenizer.spec
 
-    def encode(self, scan: Scan | str | Path) -> Encoded:
-        """A scan, or the path of one, as codes. Raises InputError for a file that cannot be read."""
+    def encode(self, scan: Scan | str | Path, *, plane: Plane = "axial") -> Encoded:
+        """A scan, or the path of one, as codes; a volume slice by slice along `plane`, if the tokenizer takes slices.
+
+        Raises:
+            InputError: the file cannot be read, or has too few axes for the tokenizer.
+        """
         scan = scan if isinstance(scan, Scan) else read(scan)
-        if scan.voxels.ndim != self.spec.axes:
+        if scan.voxels.ndim < self.spec.axes:
             raise InputError(
                 f"{scan.name}: has {scan.voxels.ndim} axes; this tokenizer takes images of {self.spec.axes}."
             )
-        x, frame = to_model(scan, self.spec.multiple)
-        return Encoded(self._encode(x), frame, scan.name, scan.subject, self.weights_sha256)
+        frame = frame_of(scan, self.spec.multiple, plane)
+        parts = [self._encode(tensor_of(scan, frame, part)) for part in _parts(frame.stack[0])]
+        codes = tuple(torch.cat(level) for level in zip(*parts, strict=True))
+        return Encoded(codes, frame, scan.name, scan.subject, self.weights_sha256)
 
     def decode(self, encoded: Encoded) -> Scan:
         """The scan that the codes stand for: shape, intensities and dtype of the one that was encoded.
@@ -89,17 +98,20 @@ class Pipeline:
                 f"{encoded.name}: its codes were made by the tokenizer {encoded.weights_sha256[:12]}, and this one is "
                 f"{self.weights_sha256[:12]}. Decode with the model that encoded."
             )
-        frame = encoded.frame
-        size = [n + sum(ends) for n, ends in zip(frame.shape, frame.padding, strict=True)]
+        frame, codes = encoded.frame, encoded.codes
+        size = [n + sum(ends) for n, ends in zip(frame.image, frame.padding, strict=True)]
         try:
-            self.spec.check(encoded.codes, size)
+            self.spec.check(codes, size)
+            if len(codes[0]) != frame.stack[0]:
+                raise InputError(f"codes of {len(codes[0])} slices, and a frame of {frame.stack[0]}")
         except InputError as error:
             raise InputError(f"{encoded.name}: {error}") from error
-        return to_scan(self._decode(encoded.codes), frame, encoded.name, encoded.subject)
+        parts = (self._decode(tuple(level[part] for level in codes)) for part in _parts(frame.stack[0]))
+        return to_scan(parts, frame, encoded.name, encoded.subject)
 
-    def reconstruct(self, scan: Scan | str | Path) -> Scan:
+    def reconstruct(self, scan: Scan | str | Path, *, plane: Plane = "axial") -> Scan:
         """Through the codes and back."""
-        return self.decode(self.encode(scan))
+        return self.decode(self.encode(scan, plane=plane))
 
     def images(self, codes: Codes) -> NDArray[np.uint8]:
         """Codes (each level (B, *grid)) as 8-bit images (B, *S).
@@ -195,6 +207,11 @@ def load_generator(
     return Generator(open_prior(model, tokenizer, device or _device()))
 
 
+def _parts(slices: int) -> Iterator[slice]:
+    """Of a batch of so many, those that go through the model together."""
+    return (slice(start, start + TOGETHER) for start in range(0, slices, TOGETHER))
+
+
 def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
@@ -231,10 +248,11 @@ def load_encoded(path: Path) -> Encoded:
         name, subject, weights = about["name"], about["subject"], about["weights_sha256"]
         if not (isinstance(name, str) and isinstance(subject, str | None) and isinstance(weights, str)):
             raise InputError("its name, subject or hash is no text")
-        if math.prod(n + sum(ends) for n, ends in zip(frame.shape, frame.padding, strict=True)) > LARGEST_IMAGE:
+        padded = [n + sum(ends) for n, ends in zip(frame.image, frame.padding, strict=True)]
+        if math.prod((frame.stack[0], *padded)) > LARGEST_IMAGE:
             raise InputError(f"an image of {frame.shape} with padding is beyond {LARGEST_IMAGE:,} pixels")
         levels = [arrays[f"codes_{level}"] for level in range(len(arrays))]
-        if not levels or any(level.ndim == 0 or len(level) != 1 for level in levels):
+        if not levels or any(level.ndim == 0 or len(level) != frame.stack[0] for level in levels):
             raise InputError("the codes of one scan are expected")
         codes = tuple(torch.from_numpy(level.astype(np.int64)) for level in levels)
     except DAMAGE as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ from typing import Any
 from brainvq import run as runs
 from brainvq.config import from_json
 from brainvq.data import scan as scans
+from brainvq.data.entries import Entry, entries, is_image
 from brainvq.data.layouts import LABEL_FILE, LABEL_FOLDER
 from brainvq.data.loader import open_cache
 from brainvq.data.sources import Source, open_splits
 from brainvq.errors import InputError
 from brainvq.evaluate import evaluate, mean_image
 from brainvq.evaluate_prior import evaluate_prior
+from brainvq.fidelity import Fidelity, fidelity
 from brainvq.files import gather, outputs, staged
 from brainvq.models import is_shipped, model_folder, open_model
 from brainvq.pipeline import Generator, Pipeline, load, load_encoded, load_generator, save_encoded
@@ -195,10 +197,17 @@ def stored_evaluation(folder: Path, split: str) -> dict[str, Any]:
 
 
 def reconstruct_files(
-    model: Path, inputs: Sequence[Path], out: Path, *, force: bool = False, progress: Progress | None = None
+    model: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    tell: Callable[[Path, Fidelity], None] | None = None,
 ) -> list[Path]:
     """Every image of `inputs` through the codes and back, into `out`; a JPEG becomes a PNG, for JPEG would lose more.
 
+    A volume becomes a NIfTI in its own geometry and intensities, and `tell` is called with how much of it is kept.
     Label maps in folders are left out by name; files are taken as given. `out` gets all outputs, or none.
 
     Raises:
@@ -206,11 +215,18 @@ def reconstruct_files(
     """
     pipeline = load(model)
     found = _images(inputs)
+    paths = outputs([_lossless(name) for _, name in found], out, force=force)
+    final = dict(zip((entry for entry, _ in found), paths, strict=True))
 
-    def convert(source: Path, name: Path, target: Path) -> None:
-        scans.write(pipeline.reconstruct(scans.read(source, name=name.as_posix())), target)
+    def convert(entry: Entry, name: Path, target: Path) -> None:
+        scan = scans.read(entry.path, files=entry.files, name=name.as_posix())
+        encoded = pipeline.encode(scan)
+        copy = pipeline.decode(encoded)
+        scans.write(copy, target)
+        if tell is not None and encoded.frame.plane is not None:
+            tell(final[entry], fidelity(scan, copy, encoded.frame))
 
-    return _each(found, outputs([_lossless(name) for _, name in found], out, force=force), out, convert, progress)
+    return _each(found, paths, out, convert, progress)
 
 
 def encode_files(
@@ -220,8 +236,8 @@ def encode_files(
     pipeline = load(model)
     found = _images(inputs)
 
-    def convert(source: Path, name: Path, target: Path) -> None:
-        save_encoded(pipeline.encode(scans.read(source, name=name.as_posix())), target)
+    def convert(entry: Entry, name: Path, target: Path) -> None:
+        save_encoded(pipeline.encode(scans.read(entry.path, files=entry.files, name=name.as_posix())), target)
 
     names = [name.with_name(name.name + CODES) for _, name in found]
     return _each(found, outputs(names, out, force=force), out, convert, progress)
@@ -242,12 +258,25 @@ def decode_files(
     return _each(found, outputs(names, out, force=force), out, convert, progress)
 
 
-def _images(inputs: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Images with the names of their outputs; one that is none is refused before any work is done."""
-    found = gather(inputs, scans.SUFFIXES, leave_out=_is_label_map)
-    for source, _ in found:
-        scans.header_of(source)
-    return found
+def _images(inputs: Sequence[Path]) -> list[tuple[Entry, Path]]:
+    """Scans with the names of their outputs; one that is none is refused before any work is done."""
+    named = dict(gather(inputs, scans.SUFFIXES, leave_out=_is_label_map, accept=is_image))
+    found, broken = entries(named)
+    if broken:
+        raise broken[0]
+    for entry in found:
+        scans.header_of(entry.path, files=entry.files)
+    return [(entry, _output_name(entry, named)) for entry in found]
+
+
+def _output_name(entry: Entry, named: Mapping[Path, Path]) -> Path:
+    """Of a file its own name; a series becomes a NIfTI called as its folder, which keeps its place among the inputs."""
+    if not entry.files:
+        return named[entry.path]
+    place = named[entry.files[0]].parent
+    several = entry.path != entry.files[0].parent
+    whole = place / entry.path.name if several or not place.name else place
+    return whole.with_name(whole.name + ".nii.gz")
 
 
 def _is_label_map(below: Path) -> bool:
@@ -256,13 +285,13 @@ def _is_label_map(below: Path) -> bool:
 
 
 def _each(
-    found: Sequence[tuple[Path, Path]],
+    found: Sequence[tuple[Any, Path]],
     paths: list[Path],
     out: Path,
-    convert: Callable[[Path, Path, Path], None],
+    convert: Callable[[Any, Path, Path], None],
     progress: Progress | None,
 ) -> list[Path]:
-    """convert(source, name, target) of one file after the other; `paths` come to be when all of them are done."""
+    """convert(source, name, target) of one scan after the other; `paths` come to be when all of them are done."""
     with staged(paths, out) as targets:
         for done, ((source, name), target) in enumerate(zip(found, targets, strict=True), start=1):
             convert(source, name, target)
@@ -278,6 +307,10 @@ def _named(model: Pipeline | Generator) -> dict[str, Any]:
 
 
 def _lossless(name: Path) -> Path:
-    if name.suffix.lower() in (".jpg", ".jpeg"):
+    """What is written in place of an input: PNG for JPEG, NIfTI for Analyze and DICOM, else the same format."""
+    suffix = next((suffix for suffix in reversed(scans.SUFFIXES) if name.name.lower().endswith(suffix)), "")
+    if suffix in (".hdr", ".img", *scans.DICOM):
+        return name.with_suffix(".nii.gz")
+    if suffix in (".jpg", ".jpeg"):
         return name.with_suffix(".png")
-    return name if name.suffix.lower() in scans.SUFFIXES else name.with_name(name.name + ".png")
+    return name if suffix else name.with_name(name.name + ".png")

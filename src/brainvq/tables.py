@@ -3,7 +3,7 @@
 `rows` and `generation_rows` give the same cells as text, for reports and docs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -96,6 +96,34 @@ def difference_table(compared: Mapping[str, Any]) -> Table:
             _label(name), _with_interval(found, name, sign="+"), f"{found['subjects_better']} of {found['subjects']}"
         )
     return shown
+
+
+def fidelity_table(found: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    """Volumes by name and what `fidelity` says of each, for the screen."""
+    heads = ("volume", "SSIM", "MAE", "RMSE", "median", "median, core")
+    lines = [
+        (
+            name,
+            _decimal(kept["ssim_foreground"]),
+            *("-" if kept[measure] is None else f"{kept[measure]:.4g}" for measure in ("mae", "rmse")),
+            *(_drift(kept[place]) for place in ("median_head", "median_core")),
+        )
+        for name, kept in found
+    ]
+    caption = (
+        "All inside the head, in the units of the scan; median: of the reconstruction, and\n"
+        "its drift; core: deeper than 20 mm below the head's surface. Not for diagnosis."
+    )
+    return _table("Volumes", caption, heads, lines)
+
+
+def _drift(medians: tuple[float, float] | None) -> str:
+    """That of the reconstruction, and its difference as a share of the original's."""
+    if medians is None:
+        return "-"
+    before, after = medians
+    share = f" ({100 * (after - before) / abs(before):+.1f} %)" if before else ""
+    return f"{after:.4g}{share}"
 
 
 def _table(title: str, caption: str, heads: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> Table:

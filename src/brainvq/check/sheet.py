@@ -15,7 +15,7 @@ from brainvq.data.labels import label_maps
 from brainvq.data.layouts import Layout, find_layout, natural
 from brainvq.data.scan import atomic, read
 from brainvq.data.subjects import Item
-from brainvq.data.transforms import fraction, window_of
+from brainvq.data.windows import fraction, window_of
 from brainvq.errors import InputError
 
 ROWS, COLUMNS = 6, 8

@@ -3,7 +3,7 @@
 Keyed by the fingerprint of the files, outside the data folder. It is built under a temporary name and renamed, so that
 two processes may build it at once: the second to finish finds the name taken and throws its own away. 8-bit images are
 stored as they are; if any image of a source is of another type, all are stored as the 65,536 levels of their own
-window (`transforms.window_of`), so that [-1, 1] is the same affine map for the whole array.
+window (`windows.window_of`), so that [-1, 1] is the same affine map for the whole array.
 """
 
 import json
@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from brainvq.data.scan import header_of
 from brainvq.data.sources import Source
-from brainvq.data.transforms import LEVELS_8, LEVELS_16, fraction, window_of
+from brainvq.data.transforms import LEVELS_8, LEVELS_16
+from brainvq.data.windows import fraction, window_of
 from brainvq.errors import InputError
 
 FORMAT = 1

@@ -1,20 +1,12 @@
-"""Scan <-> tensor: the intensity window, the padding, and the Frame that undoes both.
+"""Scan <-> tensor: orientation, intensity window and padding, and the Frame that undoes all three.
 
-A model sees float32 in [-1, 1]. 8-bit images take the window (0, 255) always, so that a slice is trained on, measured
-and written back as the same 256 levels. Other images have no fixed scale (65,535 is the type's limit, not the
-scanner's), so each scan gets a window of its own:
-
-- low is 0 where no value is negative (zero is air in a magnitude image), else the 0.1 percentile with the headroom
-  below;
-- high is the 99.9 percentile of the values above low, and a quarter of the window more as headroom, but never beyond
-  the largest value: moderate outliers are kept, a capsule at the rim or a hot pixel cannot darken the brain.
-
-What lies outside the window is clipped, and comes back as the window's edge. Inside it the round trip is exact for
-types of up to 16 bit and within 2^-23 of the window for wider ones. A constant scan gets a window of width above zero.
+A model sees float32 in [-1, 1]. The window is that of `windows.py`, one a scan. A volume is given to a model of slices
+as one batch (`planes.py`), its slices padded alike.
 """
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -24,10 +16,11 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from torch import Tensor
 
-from brainvq.data.scan import EXACT_INTEGERS, Scan
+from brainvq.data.planes import Plane, as_slices, spacing_of
+from brainvq.data.scan import EXACT_INTEGERS, Scan, Storage
+from brainvq.data.windows import Ends, fraction, from_fraction, volume_window, window_of
 from brainvq.errors import InputError
 
-HEADROOM = 0.25
 LEVELS_8, LEVELS_16 = 255, 65535
 DTYPES = (
     *("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
@@ -38,8 +31,9 @@ DTYPES = (
 
 @dataclass(frozen=True)
 class Frame:
-    """What undoes the preprocessing of one scan: shape before padding, (before, after) padding per axis, the window
-    (low, high) in the file's units, the dtype's name, the affine as nested lists.
+    """What undoes the preprocessing of one scan: shape of the file, (before, after) padding per axis of the model, the
+    window (low, high) and the reach (least, most) of `windows.py` in the file's units, the dtype's name, the affine as
+    nested lists; of a volume cut into slices their plane; of volumes how the file held them.
 
     Raises:
         InputError: `to_scan` could not undo it.
@@ -49,20 +43,41 @@ class Frame:
 
     shape: tuple[PositiveInt, ...]
     padding: tuple[tuple[NonNegativeInt, NonNegativeInt], ...]
-    window: tuple[float, float]
+    window: Ends
     dtype: str
     affine: list[list[float]] | None
+    reach: Ends | None = None
+    plane: Plane | None = None
+    storage: Storage | None = None
 
     def __post_init__(self) -> None:
-        low, high = self.window
-        if not (low < high and math.isfinite(high - low)):
-            raise InputError(f"the window is {low} to {high}; two finite values, the lower one first, are expected.")
-        if len(self.shape) != len(self.padding):
-            raise InputError(f"{len(self.padding)} axes are padded of a shape of {len(self.shape)}.")
+        (low, high), (least, most) = self.window, self.reach or self.window
+        if not (least <= low < high <= most and math.isfinite(most - least)):
+            raise InputError(
+                f"the window is {low} to {high}, reaching from {least} to {most}; finite values in order are expected."
+            )
         if self.dtype not in DTYPES:
             raise InputError(f"the dtype is {self.dtype!r}; one of {', '.join(DTYPES)} is expected.")
         if self.affine is not None and [len(row) for row in self.affine] != [4] * 4:
             raise InputError("the affine is not 4 x 4.")
+        if self.plane is not None and (len(self.shape) != 3 or self.affine is None):
+            raise InputError(f"slices of a shape of {len(self.shape)} axes need three axes and an affine.")
+        if len(self.image) != len(self.padding):
+            raise InputError(f"{len(self.padding)} axes are padded of a shape of {len(self.image)}.")
+
+    @property
+    def stack(self) -> tuple[int, ...]:
+        """(slices, H, W) of a volume that is cut, (1, *S) of any other scan; without padding."""
+        return self._cut(np.broadcast_to(np.uint8(0), self.shape)).shape
+
+    @property
+    def image(self) -> tuple[int, ...]:
+        """(H, W) of a slice, or S, without padding."""
+        return self.stack[1:]
+
+    def _cut(self, voxels: NDArray[Any]) -> NDArray[Any]:
+        """The view of the file's voxels in which a model sees them."""
+        return voxels[None] if self.plane is None else as_slices(voxels, np.array(self.affine), self.plane)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,30 +93,9 @@ class Frame:
             raise InputError(f"{where}: {first['msg'].removeprefix('Value error, ').removesuffix('.')}.") from error
 
 
-def window_of(voxels: NDArray[Any]) -> tuple[float, float]:
-    """(low, high) as the module's docstring defines it, high > low."""
-    if voxels.dtype == np.uint8:
-        return 0.0, 255.0
-    values = voxels.ravel().astype(np.float64)
-    least, most = float(values.min()), float(values.max())
-    low = 0.0 if least >= 0 else float(np.percentile(values, 0.1))
-    above = values[values > low]
-    high = float(np.percentile(above, 99.9)) if above.size else low
-    headroom = HEADROOM * (high - low)
-    low = low if least >= 0 else max(least, low - headroom)
-    high = min(most, high + headroom)
-    return (low, high) if high > low else (low, low + max(1.0, abs(low)))
-
-
 def scale(levels: Tensor, most: int) -> Tensor:
     """Integers 0..`most` to float32 in [-1, 1]; one expression for training and inference: they agree to the bit."""
     return levels.to(torch.float32).mul_(2.0 / most).sub_(1.0)
-
-
-def fraction(voxels: NDArray[Any], window: tuple[float, float]) -> NDArray[np.float64]:
-    """Where each value lies in the window: 0 at low, 1 at high, clipped."""
-    low, high = window
-    return np.clip((voxels.astype(np.float64) - low) / (high - low), 0.0, 1.0)
 
 
 def padding_for(shape: tuple[int, ...], multiple: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
@@ -119,41 +113,85 @@ def pad(x: Tensor, padding: tuple[tuple[int, int], ...]) -> Tensor:
     return torch.nn.functional.pad(x, flat, value=-1.0)
 
 
-def to_model(scan: Scan, multiple: tuple[int, ...]) -> tuple[Tensor, Frame]:
-    """x (1, 1, *S) float32 in [-1, 1], S padded at the end to `multiple` with -1, and the Frame for `to_scan`."""
+def frame_of(scan: Scan, multiple: tuple[int, ...], plane: Plane = "axial") -> Frame:
+    """How `scan` is given to a model whose images are multiples of `multiple`: a volume as its slices along `plane`
+    where the model takes slices.
+
+    Raises:
+        InputError: the axes do not fit the model.
+    """
     voxels = scan.voxels
-    window, padding = window_of(voxels), padding_for(voxels.shape, multiple)
+    cut = voxels.ndim == 3 and len(multiple) == 2 and scan.affine is not None
+    image = voxels.shape
+    if cut:
+        assert scan.affine is not None
+        image = as_slices(voxels, scan.affine, plane).shape[1:]
+        window, reach = volume_window(voxels, spacing_of(scan.affine))
+    else:
+        window, reach = window_of(voxels), None
+    return Frame(
+        shape=tuple(voxels.shape),
+        padding=padding_for(image, multiple),
+        window=window,
+        dtype=voxels.dtype.name,
+        affine=None if scan.affine is None else scan.affine.tolist(),
+        reach=reach,
+        plane=plane if cut else None,
+        storage=scan.storage,
+    )
+
+
+def tensor_of(scan: Scan, frame: Frame, part: slice = slice(None)) -> Tensor:
+    """x (B, 1, *S) float32 in [-1, 1] on the CPU, padded with -1: the slices `part` of a volume, or the whole scan."""
+    voxels = frame._cut(scan.voxels)[part]
     if voxels.dtype == np.uint8:
         x = scale(torch.from_numpy(voxels.copy()), LEVELS_8)
     else:
-        x = torch.from_numpy((2.0 * fraction(voxels, window) - 1.0).astype(np.float32))
-    affine = None if scan.affine is None else scan.affine.tolist()
-    frame = Frame(tuple(voxels.shape), padding, window, voxels.dtype.name, affine)
-    return pad(x[None, None], padding), frame
+        x = torch.from_numpy((2.0 * fraction(voxels, frame.window, frame.reach) - 1.0).astype(np.float32))
+    return pad(x[:, None], frame.padding)
 
 
-def to_scan(x: Tensor, frame: Frame, name: str, subject: str | None) -> Scan:
-    """The inverse of `to_model` for x (1, 1, *S): unpadded, clipped to the window, in units and dtype of the file.
+def to_model(scan: Scan, multiple: tuple[int, ...]) -> tuple[Tensor, Frame]:
+    """The whole of `scan` as x (B, 1, *S), and the Frame for `to_scan`; B is 1, or the slices of a volume."""
+    frame = frame_of(scan, multiple)
+    return tensor_of(scan, frame), frame
 
-    Raises InputError for NaN or infinity in x.
+
+def to_scan(x: Tensor | Iterable[Tensor], frame: Frame, name: str, subject: str | None) -> Scan:
+    """The inverse of `to_model`: unpadded, clipped to the window, in orientation, units and dtype of the file.
+
+    `x`: (B, 1, *S), or its parts in order, so that a volume never lies in memory twice.
+
+    Raises:
+        InputError: NaN or infinity in x.
     """
-    expected = tuple(n + before + after for n, (before, after) in zip(frame.shape, frame.padding, strict=True))
-    if tuple(x.shape) != (1, 1, *expected):
-        raise ValueError(f"x has shape {tuple(x.shape)}; this frame expects {(1, 1, *expected)}.")
-    inside = tuple(slice(before, before + n) for n, (before, _) in zip(frame.shape, frame.padding, strict=True))
-    values = x.detach().to("cpu", torch.float64).numpy()[0, 0][inside]
+    voxels = np.empty(frame.shape, frame.dtype)
+    view, done = frame._cut(voxels), 0
+    for part in (x,) if isinstance(x, Tensor) else x:
+        expected = tuple(n + sum(ends) for n, ends in zip(frame.image, frame.padding, strict=True))
+        if tuple(part.shape[1:]) != (1, *expected) or done + len(part) > len(view):
+            raise ValueError(f"x has shape {tuple(part.shape)}; this frame expects {(len(view), 1, *expected)}.")
+        view[done : done + len(part)] = _stored(part, frame, name)
+        done += len(part)
+    if done != len(view):
+        raise ValueError(f"x has {done} slices; this frame expects {len(view)}.")
+    affine = None if frame.affine is None else np.array(frame.affine, dtype=np.float64)
+    return Scan(voxels, affine, subject, name, frame.storage)
+
+
+def _stored(x: Tensor, frame: Frame, name: str) -> NDArray[Any]:
+    """(B, *S) in units and dtype of the file, without padding."""
+    inside = tuple(slice(before, before + n) for n, (before, _) in zip(frame.image, frame.padding, strict=True))
+    values = x.detach()[:, 0].to("cpu", torch.float64).numpy()[(slice(None), *inside)]
     if not np.isfinite(values).all():
         raise InputError(
             f"{name}: the model returned NaN or infinite values; finite ones are expected. Its weights may be damaged: "
             "train it again, or restore the run from a copy."
         )
-    low, high = frame.window
-    voxels = low + (np.clip(values, -1.0, 1.0) + 1.0) / 2.0 * (high - low)
+    voxels = from_fraction((np.clip(values, -1.0, 1.0) + 1.0) / 2.0, frame.window, frame.reach)
     dtype = np.dtype(frame.dtype)
     if dtype.kind == "f":
-        voxels = np.clip(voxels, np.finfo(dtype).min, np.finfo(dtype).max)
-    else:
-        limits = np.iinfo(dtype)
-        voxels = np.clip(np.rint(voxels), max(limits.min, -EXACT_INTEGERS), min(limits.max, EXACT_INTEGERS))
-    affine = None if frame.affine is None else np.array(frame.affine, dtype=np.float64)
-    return Scan(voxels.astype(dtype), affine, subject, name)
+        return np.clip(voxels, np.finfo(dtype).min, np.finfo(dtype).max).astype(dtype)
+    limits = np.iinfo(dtype)
+    most = min(limits.max, EXACT_INTEGERS)
+    return np.clip(np.rint(voxels), max(limits.min, -EXACT_INTEGERS), most).astype(dtype)
