@@ -288,8 +288,8 @@ def test_what_holds_no_images_is_refused(tmp_path: Path) -> None:
         open_splits(tmp_path / "missing")
     with pytest.raises(InputError, match=r"no images found.*empty"):
         open_splits(tmp_path)
-    (tmp_path / "scan.nii.gz").touch()
-    with pytest.raises(InputError, match=r"Seen: 1 \.gz"):
+    (tmp_path / "scan.mgz").touch()
+    with pytest.raises(InputError, match=r"Seen: 1 \.mgz"):
         open_splits(tmp_path)
     with pytest.raises(InputError, match="a file; a folder"):
         open_splits(picture(tmp_path / "a.png"))

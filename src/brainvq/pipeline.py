@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainvq.codes import Codes, CodeSpec
-from brainvq.data.planes import Plane
+from brainvq.data.planes import AXES, Plane
 from brainvq.data.scan import LARGEST_VOLUME, Scan, atomic, read
 from brainvq.data.transforms import Frame, frame_of, tensor_of, to_scan
 from brainvq.errors import InputError
@@ -71,8 +71,16 @@ class Pipeline:
     def spec(self) -> CodeSpec:
         return self.tokenizer.spec
 
-    def encode(self, scan: Scan | str | Path, *, plane: Plane = "axial") -> Encoded:
-        """A scan, or the path of one, as codes; a volume slice by slice along `plane`, if the tokenizer takes slices.
+    @property
+    def plane(self) -> Plane:
+        """In which volumes are cut: that of training."""
+        experiment = self.config.get("experiment")
+        data = experiment.get("data") if isinstance(experiment, dict) else None
+        told = data.get("plane") if isinstance(data, dict) else None
+        return told if told in AXES else "axial"
+
+    def encode(self, scan: Scan | str | Path) -> Encoded:
+        """A scan, or the path of one, as codes; a volume slice by slice, if the tokenizer takes slices.
 
         Raises:
             InputError: the file cannot be read, or has too few axes for the tokenizer.
@@ -82,7 +90,7 @@ class Pipeline:
             raise InputError(
                 f"{scan.name}: has {scan.voxels.ndim} axes; this tokenizer takes images of {self.spec.axes}."
             )
-        frame = frame_of(scan, self.spec.multiple, plane)
+        frame = frame_of(scan, self.spec.multiple, self.plane)
         parts = [self._encode(tensor_of(scan, frame, part)) for part in _parts(frame.stack[0])]
         codes = tuple(torch.cat(level) for level in zip(*parts, strict=True))
         return Encoded(codes, frame, scan.name, scan.subject, self.weights_sha256)
@@ -109,9 +117,9 @@ class Pipeline:
         parts = (self._decode(tuple(level[part] for level in codes)) for part in _parts(frame.stack[0]))
         return to_scan(parts, frame, encoded.name, encoded.subject)
 
-    def reconstruct(self, scan: Scan | str | Path, *, plane: Plane = "axial") -> Scan:
+    def reconstruct(self, scan: Scan | str | Path) -> Scan:
         """Through the codes and back."""
-        return self.decode(self.encode(scan, plane=plane))
+        return self.decode(self.encode(scan))
 
     def images(self, codes: Codes) -> NDArray[np.uint8]:
         """Codes (each level (B, *grid)) as 8-bit images (B, *S).

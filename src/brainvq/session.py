@@ -14,7 +14,9 @@ from brainvq.data import scan as scans
 from brainvq.data.entries import Entry, entries, is_image
 from brainvq.data.layouts import LABEL_FILE, LABEL_FOLDER
 from brainvq.data.loader import open_cache
+from brainvq.data.slicing import Slicing
 from brainvq.data.sources import Source, open_splits
+from brainvq.data.volume_cache import with_size
 from brainvq.errors import InputError
 from brainvq.evaluate import evaluate, mean_image
 from brainvq.evaluate_prior import evaluate_prior
@@ -87,10 +89,10 @@ def evaluate_run(
 
 def _evaluate_tokenizer(folder: Path, data: str, split: str, progress: Progress | None) -> dict[str, Any]:
     pipeline = load(folder)
-    splits = _splits(data, split, from_json(TokenizerExperiment, pipeline.config["experiment"]))
+    splits, slicing = _splits(data, split, from_json(TokenizerExperiment, pipeline.config["experiment"]))
     source = splits[split]
-    cache = open_cache(source, multiple=_multiple(pipeline), device=pipeline.device)
-    mean = mean_image(open_cache(splits["train"])) if "train" in splits else None
+    cache = open_cache(source, multiple=_multiple(pipeline), slicing=slicing, device=pipeline.device)
+    mean = mean_image(open_cache(splits["train"], slicing=slicing)) if "train" in splits else None
     result = evaluate(pipeline, source, cache, split=split, model=_named(pipeline), train_mean=mean, progress=progress)
     if not is_shipped(folder):
         _store(folder, split, result)
@@ -102,15 +104,15 @@ def _evaluate_prior(
     folder: Path, data: str, split: str, tokenizer: Path | None, progress: Progress | None
 ) -> dict[str, Any]:
     generator = load_generator(folder, tokenizer)
-    splits = _splits(data, split, from_json(PriorExperiment, generator.config["experiment"]))
+    splits, slicing = _splits(data, split, from_json(PriorExperiment, generator.config["experiment"]))
     if "train" not in splits or split == "train":
         raise InputError(
             f"a prior is measured on unseen images beside those of its train split; {data} has {', '.join(splits)} and "
             f"{split} was asked for. Give data with a train split, and --split validate or test."
         )
+    multiple, device = _multiple(generator.pipeline), generator.pipeline.device
     caches = {
-        name: open_cache(splits[name], multiple=_multiple(generator.pipeline), device=generator.pipeline.device)
-        for name in ("train", split)
+        name: open_cache(splits[name], multiple=multiple, slicing=slicing, device=device) for name in ("train", split)
     }
     _refuse_other_train_split(folder, generator.config, data, caches["train"].fingerprint)
     codes = {name: encode_split(generator.tokenizer, cache, progress) for name, cache in caches.items()}
@@ -151,12 +153,14 @@ def _refuse_other_train_split(folder: Path, config: dict[str, Any], data: str, f
         )
 
 
-def _splits(data: str, split: str, experiment: Experiment) -> dict[str, Source]:
-    found = open_splits(data, subject_pattern=experiment.data.subject_pattern)
+def _splits(data: str, split: str, experiment: Experiment) -> tuple[dict[str, Source], Slicing]:
+    """The splits of `data`, and how volumes are cut: as they were for training."""
+    config = experiment.data
+    found = open_splits(data, subject_pattern=config.subject_pattern, suffix=config.suffix)
     splits: dict[str, Source] = dict(found.items())
     if split not in splits:
         raise InputError(f"{data} has no {split} split. It has: {', '.join(splits)}.")
-    return splits
+    return splits, with_size(config.slicing, splits.values())
 
 
 def _store(folder: Path, split: str, result: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def check(data: str, *, subject_pattern: str | None = None, progress: Progress |
     paths = [path for split in layout.images.values() for path in split]
     found = read_all(paths, progress or (lambda done, total: None))
     images = {path: image for path, image in found.items() if isinstance(image, Image)}
-    labels = label_maps([path for path in paths if path in images])
+    labels = label_maps([path for path in paths if path in images], layout.files)
     roll = call_roll(folder, layout, labels, subject_pattern)
     members = [
         Member(item.path.relative_to(folder).as_posix(), split, item.subject, images.get(item.path))

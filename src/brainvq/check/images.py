@@ -12,7 +12,7 @@ import numpy as np
 
 from brainvq.data.cache import to_levels
 from brainvq.data.scan import read
-from brainvq.data.transforms import LEVELS_8, LEVELS_16
+from brainvq.data.windows import LEVELS_8, LEVELS_16
 from brainvq.errors import InputError
 from brainvq.head import head_mask
 

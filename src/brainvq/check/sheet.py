@@ -47,7 +47,7 @@ def contact_sheet(data: str, path: Path, *, subject_pattern: str | None = None) 
 def _labels(layout: Layout) -> set[Path]:
     """Label maps; none where a file that cannot be read is among the samples, since the sheet only shows."""
     try:
-        return label_maps([path for paths in layout.images.values() for path in paths])
+        return label_maps([path for paths in layout.images.values() for path in paths], layout.files)
     except InputError:
         return set()
 

@@ -3,16 +3,18 @@
 Keyed by the fingerprint of the files, outside the data folder. It is built under a temporary name and renamed, so that
 two processes may build it at once: the second to finish finds the name taken and throws its own away. 8-bit images are
 stored as they are; if any image of a source is of another type, all are stored as the 65,536 levels of their own
-window (`windows.window_of`), so that [-1, 1] is the same affine map for the whole array.
+window (`windows.window_of`), so that [-1, 1] is the same affine map for the whole array. Volumes are cut into slices as
+the settings say (`volume_cache.py`), and `places` tells which slice of which volume each image is.
 """
 
+import hashlib
 import json
 import os
 import secrets
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -23,13 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainvq.data.scan import header_of
+from brainvq.data.slicing import Slicing
 from brainvq.data.sources import Source
-from brainvq.data.transforms import LEVELS_8, LEVELS_16
-from brainvq.data.windows import fraction, window_of
+from brainvq.data.volume_cache import cut_all, plan
+from brainvq.data.windows import LEVELS_8, LEVELS_16, fraction, window_of
 from brainvq.errors import InputError
 
 FORMAT = 1
 BLOCK, BLOCKS = 1 << 20, 1024  # bytes checked: all of a file up to 1 GiB, a spread of 1 GiB beyond
+AS_IT_IS = Slicing()
 STALE = 24 * 3600  # seconds after which an unfinished cache was left by a process that is gone
 Progress = Callable[[int, int], None]
 
@@ -51,39 +55,72 @@ def cache_folder() -> Path:
     return Path(os.environ.get("BRAINVQ_CACHE") or "~/.cache/brainvq").expanduser()
 
 
-def open_images(source: Source, progress: Progress | None = None) -> tuple[NDArray[Any], Facts]:
-    """(N, H, W) uint8 or uint16, mapped from the cache, which is built, or rebuilt if damaged, where needed.
+@dataclass(frozen=True, eq=False)
+class Images:
+    """`array` (N, H, W) uint8 or uint16, mapped from the disk. `places` (N, 4) of volumes: volume, slice, and where the
+    tile begins (top, left; below zero it is padded); None where each image is a file."""
 
-    `progress` is called with images done and images in all.
+    array: NDArray[Any]
+    facts: Facts
+    places: NDArray[np.int32] | None
+
+
+def open_images(source: Source, slicing: Slicing = AS_IT_IS, progress: Progress | None = None) -> Images:
+    """From the cache, which is built, or rebuilt if damaged, where needed.
+
+    `progress` is called with images (or volumes) done and in all.
     """
     folder = cache_folder() / "slices"
     if folder.resolve().is_relative_to(Path(source.root).resolve()):
         raise InputError(
             f"the cache {folder} would lie inside the data {source.root}. Set BRAINVQ_CACHE to another folder."
         )
-    target = folder / f"{source.fingerprint[:40]}-{FORMAT}"
+    cut = "-" + hashlib.sha256(repr(slicing).encode()).hexdigest()[:8] if source.volumes else ""
+    target = folder / f"{source.fingerprint[:40]}{cut}-{FORMAT}"
     facts = _check(target)
     if facts is None:
         _discard(target)
         try:
-            facts = _build(source, target, progress or (lambda done, total: None))
+            facts = _build(source, slicing, target, progress or (lambda done, total: None))
         except OSError as error:
             raise InputError(
                 f"{folder}: the cache cannot be written ({error}). Free space, or set BRAINVQ_CACHE."
             ) from error
     # mode "c": writable in memory alone, which is what torch asks of an array that it shares
-    return np.load(target / "images.npy", mmap_mode="c", allow_pickle=False), facts
+    places = np.load(target / "places.npy", allow_pickle=False) if source.volumes else None
+    return Images(np.load(target / "images.npy", mmap_mode="c", allow_pickle=False), facts, places)
 
 
-def _build(source: Source, target: Path, progress: Progress) -> Facts:
+def _build(source: Source, slicing: Slicing, target: Path, progress: Progress) -> Facts:
+    if source.volumes:
+        parts = cut_all(source, slicing, target.parent.parent / "volumes", progress)
+        whole = plan(parts, slicing)
+        facts = _store(target, whole.images(), len(whole.places), whole.size, whole.levels, places=whole.places)
+        for part in parts:
+            part.path.unlink(missing_ok=True)
+        return facts
     size, levels = _common_header(source)
+    return _store(target, _files(source, size, levels, progress), len(source), size, levels)
+
+
+def _store(
+    target: Path,
+    images: Iterable[NDArray[Any]],
+    count: int,
+    size: tuple[int, int],
+    levels: int,
+    places: NDArray[np.int32] | None = None,
+) -> Facts:
+    """`count` images as one array at `target`, which comes to be when it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target.parent)
     building = target.parent / f"building-{secrets.token_hex(8)}"
     building.mkdir()
     try:
-        total, squares = _write_images(source, building / "images.npy", size, levels, progress)
-        facts = Facts(FORMAT, (len(source), *size), levels, total, squares, _checksum(building / "images.npy"))
+        total, squares = _write_images(images, building / "images.npy", count, size, levels)
+        if places is not None:
+            np.save(building / "places.npy", places)
+        facts = Facts(FORMAT, (count, *size), levels, total, squares, _checksum(building / "images.npy"))
         (building / "facts.json").write_text(json.dumps(asdict(facts)))
         _publish(building, target)
     finally:
@@ -112,23 +149,29 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _write_images(
-    source: Source, path: Path, size: tuple[int, int], levels: int, progress: Progress
+    images: Iterable[NDArray[Any]], path: Path, count: int, size: tuple[int, int], levels: int
 ) -> tuple[int, int]:
     dtype = np.dtype(np.uint8 if levels == LEVELS_8 else np.uint16)
     histogram = np.zeros(levels + 1, dtype=np.int64)
     with path.open("wb") as file:  # written, not mapped: a full disk is an error here, and a crash there
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (len(source), *size)}
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count, *size)}
         np.lib.format.write_array_header_2_0(file, header)
-        for done, image in enumerate(_decoded(source, levels), start=1):
-            if image.shape != size:
-                raise InputError(f"{source.items[done - 1].path}: changed while it was read. Try again.")
+        for image in images:
             file.write(image.astype(dtype, copy=False).tobytes())
             histogram += np.bincount(image.ravel(), minlength=levels + 1)
-            progress(done, len(source))
         file.flush()
         os.fsync(file.fileno())
     counts = [int(count) for count in histogram]
     return sum(v * n for v, n in enumerate(counts)), sum(v * v * n for v, n in enumerate(counts))
+
+
+def _files(source: Source, size: tuple[int, int], levels: int, progress: Progress) -> Iterator[NDArray[Any]]:
+    """A slice of each file."""
+    for done, image in enumerate(_decoded(source, levels), start=1):
+        if image.shape != size:
+            raise InputError(f"{source.items[done - 1].path}: changed while it was read. Try again.")
+        yield image
+        progress(done, len(source))
 
 
 def _decoded(source: Source, levels: int, ahead: int = 256) -> Iterator[NDArray[Any]]:

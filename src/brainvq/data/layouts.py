@@ -1,18 +1,21 @@
 """Where the images of a folder are, and which split their folders say.
 
 Recognised without a flag: the OASIS `keras_png_slices_{train,validate,test}` folders, `train/ validate|val/ test/`,
-either with class folders inside or inside a class folder (`Train_images/keras_png_slices_train`), and one flat folder.
-They may lie any few levels down. Two folders that claim the same split are two data sets, and refused rather than
-mixed. Label maps are left out by name here, and by their pixels in `labels.py`.
+either with class folders inside or inside a class folder (`Train_images/keras_png_slices_train`), one flat folder, and
+BIDS (Gorgolewski et al., "The brain imaging data structure", Scientific Data 3, 2016), of which the T1w images are
+taken unless others are asked for. They may lie any few levels down. Two folders that claim the same split are two data
+sets, and refused rather than mixed, as slices beside volumes are. Label maps are left out by name here, and by their
+pixels in `labels.py`.
 """
 
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from brainvq.data.entries import entries, is_image
 from brainvq.data.scan import SUFFIXES
 from brainvq.errors import InputError
 
@@ -22,20 +25,29 @@ SPLIT_FOLDER = re.compile(
     r"(?:keras_png_slices_)?(train|val|test)(?:ing|id|idate|idation)?(?:_(?:images|imgs|set|data))?", re.IGNORECASE
 )
 LABEL_FOLDER = re.compile(r"(?:^|.*_)(?:seg(?:_|$)|lesions_)|.*_tissues", re.IGNORECASE)
-LABEL_FILE = re.compile(r"(?:^|.*_)seg(?:[_.]|$)|.*_tissues", re.IGNORECASE)
+LABEL_FILE = re.compile(
+    r"(?:^|.*_)(?:(?:d|prob)?seg|aseg|aparc|(?:brain)?mask|labels?)(?:[+_.]|$)|.*_tissues", re.IGNORECASE
+)
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
+BIDS_ROOT = "dataset_description.json"
+BIDS_BESIDE = ("derivatives", "sourcedata", "rawdata", "code", "stimuli", "phenotype")  # folders of a BIDS data set
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Image files by split, in natural order, and what was left out.
+    """Scans by split, in natural order, and what was left out.
 
-    A flat folder has one entry, "all". `root` is the folder that names are relative to.
+    A flat folder has one entry, "all". `root` is the folder that names are relative to. A DICOM series goes by the name
+    that `entries.py` gives it, and `files` has its files. `volumes`: whether the scans are volumes. `broken`: why
+    some files make no scan.
     """
 
     root: Path
     images: dict[str, list[Path]]
     labels: int
+    files: Mapping[Path, tuple[Path, ...]]
+    volumes: bool
+    broken: tuple[InputError, ...]
 
 
 @dataclass
@@ -60,52 +72,93 @@ def split_name(folder: str) -> str | None:
     return {"train": "train", "val": "validate", "test": "test"}[match[1].lower()] if match else None
 
 
-def find_layout(root: Path) -> Layout:
-    """The one layout in `root` or below it. Raises InputError where there is none, or more than one."""
+def find_layout(root: Path, suffix: str = "T1w") -> Layout:
+    """The one layout in `root` or below it; of a BIDS data set the images of this suffix.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
     if not root.exists():
         raise InputError(f"{root}: there is no such folder.")
     if not root.is_dir():
         raise InputError(f"{root}: a file; a folder of images is expected.")
     seen: Counter[str] = Counter()
-    tree = _walk(root, seen, set(), 0)
+    tree = _walk(root, _Walk(seen, re.compile(rf"(?:^|_){re.escape(suffix)}\.nii(?:\.gz)?$")), set(), 0)
     if not tree.all_images():
         raise InputError(f"{root}: no images found. {_what_was_seen(seen)} Give a folder of {', '.join(SUFFIXES)}.")
     folders = _split_folders(tree) or _itself(tree)
-    if not folders:
-        images = sorted(tree.all_images(), key=lambda path: natural(path.as_posix()))
-        return Layout(root, {"all": images}, seen["label maps"])  # folders above a slice may name its subject
-    images_of = {
-        split: sorted(f.all_images(), key=lambda path: natural(path.as_posix())) for split, f in folders.items()
-    }
-    top = os.path.commonpath([folder.path.parent for folder in folders.values()])
-    return Layout(Path(top), images_of, seen["label maps"])
+    top = Path(os.path.commonpath([folder.path.parent for folder in folders.values()])) if folders else root
+    return _layout(top, folders or {"all": tree}, seen["label maps"])
 
 
-def _walk(path: Path, seen: Counter[str], above: set[str], depth: int) -> Folder:
+def _layout(root: Path, folders: dict[str, "Folder"], labels: int) -> Layout:
+    """The scans that the files of these folders make. Folders above a scan may name its subject: `root` keeps them."""
+    images, files, broken = dict[str, list[Path]](), dict[Path, tuple[Path, ...]](), list[InputError]()
+    kinds: dict[bool, Path] = {}
+    for split, folder in folders.items():
+        found, refused = entries(folder.all_images())
+        images[split] = sorted((entry.path for entry in found), key=lambda path: natural(path.as_posix()))
+        files |= {entry.path: entry.files for entry in found if entry.files}
+        broken += refused
+        for entry in found:
+            kinds.setdefault(entry.volume, entry.path)
+    if len(kinds) > 1:
+        raise InputError(
+            f"{root}: holds slices, such as {kinds[False]}, and volumes, such as {kinds[True]}. "
+            "Give a folder of one kind."
+        )
+    if not kinds:
+        raise broken[0]
+    return Layout(root, images, labels, files, True in kinds, tuple(broken))
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """What a walk counts, and which files of a BIDS data set it takes."""
+
+    seen: Counter[str]
+    bids: re.Pattern[str]
+    inside: bool = False  # a BIDS data set
+
+    def takes(self, name: str) -> bool:
+        return not self.inside or bool(self.bids.search(name))
+
+
+def _walk(path: Path, walk: _Walk, above: set[str], depth: int) -> Folder:
     folder, real = Folder(path), os.path.realpath(path)
     if real in above or depth > DEEPEST:  # a link to a folder above
         return folder
     try:
-        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+        found = sorted(os.scandir(path), key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(f"{path}: the folder cannot be read ({error.strerror}).") from error
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name.lower() in IGNORED:
-            continue
-        if entry.is_dir():
-            if LABEL_FOLDER.match(entry.name):
-                seen["label maps"] += sum(1 for _ in os.scandir(entry.path))
-            else:
-                folder.folders.append(_walk(Path(entry.path), seen, above | {real}, depth + 1))
-        elif (suffix := Path(entry.name).suffix.lower()) not in SUFFIXES:
-            seen[suffix or "files without suffix"] += 1
-        elif not (entry.is_file() or entry.is_symlink()):
-            seen["special files"] += 1  # opening a pipe would wait for ever; a broken link is reported when it is read
-        elif LABEL_FILE.match(entry.name):
-            seen["label maps"] += 1
-        else:
-            folder.images.append(Path(entry.path))
+    found = [entry for entry in found if not entry.name.startswith(".") and entry.name.lower() not in IGNORED]
+    if any(entry.name == BIDS_ROOT for entry in found):
+        walk = replace(walk, inside=True)
+    for entry in found:
+        if not entry.is_dir():
+            _see(entry, folder, walk)
+        elif LABEL_FOLDER.match(entry.name):
+            walk.seen["label maps"] += sum(1 for _ in os.scandir(entry.path))
+        elif not (walk.inside and entry.name in BIDS_BESIDE):
+            folder.folders.append(_walk(Path(entry.path), walk, above | {real}, depth + 1))
     return folder
+
+
+def _see(entry: os.DirEntry[str], folder: Folder, walk: _Walk) -> None:
+    """One file: an image of the folder, or counted."""
+    path = Path(entry.path)
+    known = entry.name.lower().endswith(SUFFIXES)
+    if not (entry.is_file() or (known and entry.is_symlink())):
+        walk.seen["special files"] += 1  # opening a pipe would wait for ever; a broken link is reported when it is read
+    elif not (known or is_image(path)):
+        walk.seen[path.suffix.lower() or "files without suffix"] += 1
+    elif LABEL_FILE.match(entry.name):
+        walk.seen["label maps"] += 1
+    elif not walk.takes(entry.name):
+        walk.seen["other files of the BIDS data set"] += 1
+    else:
+        folder.images.append(path)
 
 
 def _split_folders(tree: Folder) -> dict[str, Folder]:

@@ -6,34 +6,39 @@ same batches. Images stay 8 (or 16) bit until their batch is asked for, on the t
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainvq.data.cache import Facts, Progress, open_images
+from brainvq.data.cache import AS_IT_IS, Facts, Images, Progress, open_images
+from brainvq.data.slicing import Slicing
 from brainvq.data.sources import Source
-from brainvq.data.transforms import LEVELS_8, pad, padding_for, scale
+from brainvq.data.transforms import pad, padding_for, scale
+from brainvq.data.windows import LEVELS_8
 from brainvq.errors import InputError
 
 SHARE = 0.25  # of a device's free memory that the images may take
 
 
 class Cache:
-    """Decoded images of a source.
+    """Decoded images of a source: its files, or slices of its volumes.
 
     `images` (N, H, W): uint8, or uint16 where any file is not 8 bit; 0 is -1 and the largest level is 1 for the model.
-    `names`, `subjects`: one a image. `mean`, `variance`: of all pixels in [-1, 1], without padding, exact.
+    `names`, `subjects`: one a image; a slice of a volume is called NAME:INDEX. `mean`, `variance`: of all pixels in
+    [-1, 1], without padding to `multiple`, exact.
     """
 
-    def __init__(
-        self, source: Source, images: NDArray[Any], facts: Facts, multiple: tuple[int, int], device: torch.device
-    ) -> None:
+    def __init__(self, source: Source, opened: Images, multiple: tuple[int, int], device: torch.device) -> None:
+        images, facts = opened.array, opened.facts
         self.images, self.device, self.levels = images, device, facts.levels
         self.names = [item.name for item in source.items]
         self.subjects = [item.subject for item in source.items]
+        if opened.places is not None:
+            volumes = opened.places[:, 0].tolist()
+            self.names = [f"{self.names[n]}:{k}" for n, k in zip(volumes, opened.places[:, 1].tolist(), strict=True)]
+            self.subjects = [self.subjects[n] for n in volumes]
         self.fingerprint = source.fingerprint
         self.padding = padding_for(images.shape[1:], multiple)
         # torch's uint16 lacks most operations: int16 of the same bits, put right in `batch`
@@ -63,6 +68,7 @@ def open_cache(
     source: Source,
     *,
     multiple: tuple[int, int] = (1, 1),
+    slicing: Slicing = AS_IT_IS,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> Cache:
@@ -72,8 +78,7 @@ def open_cache(
     """
     if not len(source):
         raise InputError(f"{source.root}: no images to load.")
-    images, facts = open_images(source, progress)
-    return Cache(source, images, facts, multiple, torch.device(device))
+    return Cache(source, open_images(source, slicing, progress), multiple, torch.device(device))
 
 
 def order(n: int, batch: int, seed: int, step: int) -> NDArray[np.int64]:

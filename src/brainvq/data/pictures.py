@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from brainvq.errors import InputError
 from brainvq.writing import atomic
 
 SAMPLE_FORMAT, BITS_PER_SAMPLE, PHOTOMETRIC = 339, 258, 262  # TIFF 6.0, sections 19 and 8
+DAMAGE = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError, TokenError)
 TIFF_DTYPES = ("uint8", "uint16", "int16", "int32", "float32")
 
 
@@ -73,7 +75,17 @@ def _named(path: Path) -> Iterator[None]:
         raise InputError(
             f"{path}: not a PNG, JPEG or TIFF image that can be opened. Replace it or remove it."
         ) from error
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        TypeError,
+        KeyError,
+        IndexError,
+        OverflowError,
+        TokenError,
+    ) as error:
         raise InputError(f"{path}: broken or cut short ({error}). Replace it or remove it.") from error
     except (MemoryError, ArithmeticError, AttributeError, AssertionError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be decoded ({type(error).__name__}). Replace it or remove it.") from error

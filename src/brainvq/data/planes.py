@@ -7,6 +7,8 @@ ones. An axial slice has its rows towards the right and its columns towards the 
 the OASIS slices, so that weights trained there serve here.
 """
 
+# mypy: allow-untyped-calls
+
 from typing import Any, Literal
 
 import nibabel as nib

@@ -26,7 +26,7 @@ Split = Literal["train", "validate", "test"]
 
 @dataclass(frozen=True)
 class Source:
-    """Scans of one split in natural order. `source[i]` reads a file, every time.
+    """Scans of one split in natural order, slices or volumes. `source[i]` reads a file or a series, every time.
 
     `root` is the folder that was given; the layout, to which names are relative, may lie deeper.
     """
@@ -35,13 +35,14 @@ class Source:
     split: Split | None
     items: tuple[Item, ...]
     labels_left_out: int
+    volumes: bool = False
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Scan:
         item = self.items[index]
-        return read(item.path, name=item.name, subject=item.subject)
+        return read(item.path, files=item.files, name=item.name, subject=item.subject)
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -56,49 +57,68 @@ class Source:
             return hashlib.sha256(b"".join(digests)).hexdigest()
 
     def mask(self, index: int) -> NDArray[Any] | None:
-        """Tissue mask (H, W) of a scan where one lies with the data (`keras_png_slices_seg_*`), else None."""
+        """Tissue mask (H, W) of a slice where one lies with the data (`keras_png_slices_seg_*`), else None."""
+        if self.volumes:
+            return None
         path = self.items[index].path
         folder = path.parent.name.replace("keras_png_slices_", "keras_png_slices_seg_")
         mask = path.parent.with_name(folder) / re.sub("^case_", "seg_", path.name)
         return read(mask).voxels if mask != path and mask.exists() else None
 
 
-def open_source(data: str | Path, *, split: Split | None, subject_pattern: str | None = None, seed: int = 0) -> Source:
+def open_source(
+    data: str | Path,
+    *,
+    split: Split | None,
+    subject_pattern: str | None = None,
+    seed: int = 0,
+    suffix: str = "T1w",
+) -> Source:
     """One split of `data`, or all its images where `split` is None; see `open_splits`."""
     if split is None:
-        folder, items, left_out = _items(data, subject_pattern)
+        folder, items, left_out, volumes = _items(data, subject_pattern, suffix)
         every = sorted(chain.from_iterable(items.values()), key=lambda item: natural(item.name))
-        return Source(str(folder), None, tuple(every), left_out)
+        return Source(str(folder), None, tuple(every), left_out, volumes)
     if split not in SPLITS:
         raise InputError(f"split {split!r} is unknown; it is one of {', '.join(SPLITS)}.")
-    sources = open_splits(data, subject_pattern=subject_pattern, seed=seed)
+    sources = open_splits(data, subject_pattern=subject_pattern, seed=seed, suffix=suffix)
     if split not in sources:
         raise InputError(f"{data}: has no {split} images, only {', '.join(sources)}. Use one of these, or add images.")
     return sources[split]
 
 
-def open_splits(data: str | Path, *, subject_pattern: str | None = None, seed: int = 0) -> dict[Split, Source]:
+def open_splits(
+    data: str | Path, *, subject_pattern: str | None = None, seed: int = 0, suffix: str = "T1w"
+) -> dict[Split, Source]:
     """The splits of a folder (or of `cohort`, the embedded synthetic data), those that have images.
 
     Split folders are taken as they are; where train has no validate beside it, a tenth of its subjects is held out. A
     flat folder is split 80/10/10. Both by a hash of seed and subject, so that the same folder is always split alike.
     `subject_pattern`: a regular expression searched in the path relative to the folder, with one group: the subject.
+    `suffix`: which images of a BIDS data set.
     Raises InputError for anything in the folder that would make a split or its images wrong.
     """
-    folder, items, left_out = _items(data, subject_pattern)
+    folder, items, left_out, volumes = _items(data, subject_pattern, suffix)
     if "all" in items:
         items = divide(items["all"], seed, folder)
     elif "train" in items and "validate" not in items:
         items |= divide(items["train"], seed, folder, test=False)
     splits: tuple[Split, ...] = ("train", "validate", "test")
-    return {split: Source(str(folder), split, tuple(items[split]), left_out) for split in splits if items.get(split)}
+    return {
+        split: Source(str(folder), split, tuple(items[split]), left_out, volumes)
+        for split in splits
+        if items.get(split)
+    }
 
 
-def _items(data: str | Path, pattern: str | None) -> tuple[Path, dict[str, list[Item]], int]:
-    """The folder, its images by split ("all" if its folders say none), and how many label maps were left out."""
+def _items(data: str | Path, pattern: str | None, suffix: str) -> tuple[Path, dict[str, list[Item]], int, bool]:
+    """The folder, its scans by split ("all" if its folders say none), how many label maps were left out, and whether
+    the scans are volumes."""
     folder = _folder(data)
-    layout = find_layout(folder)
-    labels = label_maps([path for paths in layout.images.values() for path in paths])
+    layout = find_layout(folder, suffix)
+    if layout.broken:
+        raise layout.broken[0]
+    labels = label_maps([path for paths in layout.images.values() for path in paths], layout.files)
     kept = {split: [path for path in paths if path not in labels] for split, paths in layout.images.items()}
     kept = {split: paths for split, paths in kept.items() if paths}
     if not kept:
@@ -107,7 +127,7 @@ def _items(data: str | Path, pattern: str | None) -> tuple[Path, dict[str, list[
         )
     items = with_subjects(layout, kept, pattern)
     refuse_shared(items)
-    return folder, items, layout.labels + len(labels)
+    return folder, items, layout.labels + len(labels), layout.volumes
 
 
 def _folder(data: str | Path) -> Path:
@@ -119,9 +139,19 @@ def _folder(data: str | Path) -> Path:
 
 
 def _digest(item: Item) -> bytes:
-    try:
-        content = item.path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{item.path}: cannot be read ({error.strerror}).") from error
-    head = f"{item.name}\0{len(content)}\0".encode("utf-8", "surrogateescape")
-    return hashlib.sha256(head + hashlib.sha256(content).digest()).digest()
+    """Of the name, and of the size and the content of each file."""
+    whole = hashlib.sha256()
+    for n, path in enumerate(item.files or _with_partner(item.path)):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+        head = f"{'' if n else item.name}\0{len(content)}\0".encode("utf-8", "surrogateescape")
+        whole.update(head + hashlib.sha256(content).digest())
+    return whole.digest()
+
+
+def _with_partner(path: Path) -> tuple[Path, ...]:
+    """The header of an .img file is data too."""
+    header = path.with_suffix(".hdr")
+    return (path, header) if path.suffix.lower() == ".img" and header.exists() else (path,)

@@ -1,13 +1,16 @@
 """Who an image shows, from its name, and splits that never divide a subject.
 
-A name that yields no subject is an error: a subject per file would put slices of one head on both sides without a sign.
+A slice whose name yields no subject is an error: a subject per file would put slices of one head on both sides without
+a sign. Volumes without a known form of name are taken as a subject each, or where a folder holds a few alone as the
+folder's, and `check` says so.
 """
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from brainvq.data.layouts import SPLITS, Layout, natural
 from brainvq.errors import InputError
@@ -21,6 +24,7 @@ SUBJECT_PATTERNS = (
     r"(IXI\d{3})",
     r"(?i:subject|subj|patient|case)[_-]?([A-Za-z]*\d+)",
 )
+FEW = 4  # volumes of one person
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,22 @@ class Item:
     path: Path
     name: str  # relative to the data folder, posix
     subject: str
+    files: tuple[Path, ...] = ()  # of a DICOM series
 
 
 def with_subjects(layout: Layout, kept: dict[str, list[Path]], pattern: str | None) -> dict[str, list[Item]]:
     names = {path: path.relative_to(layout.root).as_posix() for paths in kept.values() for path in paths}
+    if pattern is None and layout.volumes and not known_form(list(names.values())):
+        found = by_place(names)
+    else:
+        found = _by_pattern(names, pattern)
+    return {
+        split: [Item(path, names[path], found[path], layout.files.get(path, ())) for path in paths]
+        for split, paths in kept.items()
+    }
+
+
+def _by_pattern(names: dict[Path, str], pattern: str | None) -> dict[Path, str]:
     regex = _compile(pattern) if pattern is not None else _default_pattern(list(names.values()))
     group = "subject" if "subject" in regex.groupindex else 1
     found = {path: match[group] for path, name in names.items() if (match := regex.search(name))}
@@ -46,7 +62,26 @@ def with_subjects(layout: Layout, kept: dict[str, list[Path]], pattern: str | No
             f"{missed[0]}: no subject in its name; --subject-pattern {regex.pattern!r} matches "
             f"{len(names) - len(missed)} of {len(names)} files. Change the pattern, or remove the others."
         )
-    return {split: [Item(path, names[path], found[path]) for path in paths] for split, paths in kept.items()}
+    return found
+
+
+def known_form(names: Sequence[str]) -> str | None:
+    """The known pattern that finds a subject in all of these names, if there is one."""
+    return next((known for known in SUBJECT_PATTERNS if all(re.search(known, name) for name in names)), None)
+
+
+def by_place(names: dict[Path, str]) -> dict[Path, str]:
+    """A subject for each volume of no known form of name: its folder where that holds at most `FEW` volumes (the
+    sessions of one person, say) and others lie elsewhere, else its own name without suffix."""
+    folders = Counter(str(PurePosixPath(name).parent) for name in names.values())
+    found = {}
+    for path, name in names.items():
+        folder = str(PurePosixPath(name).parent)
+        few = folder != "." and len(folders) > 1 and folders[folder] <= FEW
+        found[path] = (
+            folder if few else name.removesuffix(".gz").removesuffix(PurePosixPath(name.removesuffix(".gz")).suffix)
+        )
+    return found
 
 
 def _default_pattern(names: Sequence[str]) -> re.Pattern[str]:

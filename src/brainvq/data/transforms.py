@@ -18,10 +18,9 @@ from torch import Tensor
 
 from brainvq.data.planes import Plane, as_slices, spacing_of
 from brainvq.data.scan import EXACT_INTEGERS, Scan, Storage
-from brainvq.data.windows import Ends, fraction, from_fraction, volume_window, window_of
+from brainvq.data.windows import LEVELS_8, Ends, fraction, from_fraction, volume_window, window_of
 from brainvq.errors import InputError
 
-LEVELS_8, LEVELS_16 = 255, 65535
 DTYPES = (
     *("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "float32", "float64"),

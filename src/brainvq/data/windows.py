@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from brainvq.head import head_in_volume
 
+LEVELS_8, LEVELS_16 = 255, 65535  # the largest level of a cache of 8-bit images, and of any others
 HEADROOM = 0.25
 SHARE = 1 / 16  # of [0, 1], for all values beyond one end of the window
 BLOCK = 1 << 22  # values mapped at once: a volume is large, and float64 larger

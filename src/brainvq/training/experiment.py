@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from brainvq import run as runs
 from brainvq.config import Config, PartOf, from_json, paths, to_json
 from brainvq.data.loader import Cache, open_cache, order
+from brainvq.data.planes import Plane
+from brainvq.data.slicing import Slicing
 from brainvq.data.sources import Split, open_splits
+from brainvq.data.volume_cache import with_size
 from brainvq.errors import InputError
 from brainvq.tokenizers.base import TokenizerConfig
 from brainvq.training.devices import accelerator as make_accelerator
@@ -34,9 +37,24 @@ def silence(event: dict[str, Any]) -> None:
 
 
 class DataConfig(Config):
-    """`subject_pattern`: a regular expression whose one group is the subject in a file's name; null: the usual ones."""
+    """How to read a data folder.
+
+    Args:
+        subject_pattern: a regular expression whose one group is the subject in a file's name; null: the usual ones.
+        suffix: which images of a BIDS data set.
+        plane, slices, spacing, size: how volumes become images; see `brainvq.data.slicing.Slicing`.
+    """
 
     subject_pattern: str | None = None
+    suffix: str = "T1w"
+    plane: Plane = "axial"
+    slices: str = "head"
+    spacing: tuple[float, float, float] | None = None
+    size: tuple[int, int] | None = None
+
+    @property
+    def slicing(self) -> Slicing:
+        return Slicing(self.plane, self.slices, self.spacing, self.size)
 
 
 class Experiment(Config):
@@ -206,7 +224,8 @@ def open_data(
     Raises:
         InputError: one of the splits is missing, or their sizes differ.
     """
-    splits = open_splits(data, subject_pattern=config.subject_pattern)
+    splits = open_splits(data, subject_pattern=config.subject_pattern, suffix=config.suffix)
+    slicing = with_size(config.slicing, splits.values())
     caches: dict[str, Cache] = {}
     names: tuple[Split, ...] = ("train", "validate")
     for split in names:
@@ -217,6 +236,7 @@ def open_data(
         caches[split] = open_cache(
             splits[split],
             multiple=(multiple[0], multiple[1]),
+            slicing=slicing,
             device=device,
             progress=lambda done, count, split=split: watch(  # type: ignore[misc]
                 {"event": "read", "split": split, "done": done, "count": count}
