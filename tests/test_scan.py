@@ -162,7 +162,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.npy").write_text("numbers")
     refused(tmp_path / "text.npy")
     (tmp_path / "folder.png").mkdir()
-    refused(tmp_path / "folder.png", "cannot be read")
+    refused(tmp_path / "folder.png", "holds no DICOM series")
     refused(tmp_path / "missing.png", "No such file")
     refused(tmp_path / "scan.gif", ".gif", ".png")
 

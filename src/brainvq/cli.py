@@ -226,6 +226,10 @@ def evaluate(
     tokenizer: Annotated[
         Path | None, typer.Option("--tokenizer", metavar="MODEL", help="Where a prior's tokenizer lies, if it moved.")
     ] = None,
+    anonymise: Annotated[
+        Path | None,
+        typer.Option("--anonymise", metavar="KEYFILE", help="Hash subjects with this key, made if missing."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Measure a model on a split: all measures with intervals over subjects, beside trivial baselines.
@@ -243,7 +247,7 @@ def evaluate(
         refuse_priors(model, against)
     other = stored_evaluation(against, split) if against is not None else None
     with screen.bar("evaluating") as progress:
-        result = evaluate_run(model, data, split, tokenizer=tokenizer, progress=progress)
+        result = evaluate_run(model, data, split, tokenizer=tokenizer, key=anonymise, progress=progress)
     difference = compare(result, other) if other is not None else None
     if as_json:
         screen.out.print_json(json.dumps({**result, "difference": difference} if difference else result))

@@ -11,6 +11,7 @@ from typing import Any
 from brainvq import run as runs
 from brainvq.config import from_json
 from brainvq.data import scan as scans
+from brainvq.data.anonymise import anonymised, key_of
 from brainvq.data.entries import Entry, entries, is_image
 from brainvq.data.layouts import LABEL_FILE, LABEL_FOLDER
 from brainvq.data.loader import open_cache
@@ -68,28 +69,41 @@ def finetune_run(model: Path, data: str | Path, out: Path, **settings: Any) -> P
 
 
 def evaluate_run(
-    folder: Path, data: str, split: str, *, tokenizer: Path | None = None, progress: Progress | None = None
+    folder: Path,
+    data: str,
+    split: str,
+    *,
+    tokenizer: Path | None = None,
+    key: Path | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure the model of a run on a split of `data`, store the result in the run, and return it.
 
-    A shipped model is measured alike, and nothing is stored.
+    A shipped model is measured alike, and nothing is stored. `key`: a file, made if missing, with whose key the
+    subjects are hashed, so that the result names none.
 
     The data are split as they were for training. For a tokenizer, the mean training image is a baseline where there is
     a train split of the same size. For a prior, `tokenizer` says where its tokenizer lies if that was moved.
 
     Raises:
-        InputError: not a run, or no such split.
+        InputError: not a run, or no such split; or the key would lie in the run.
     """
     keep_freed_memory()
     folder = model_folder(folder)
+    if key is not None and key.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"the key {key} would lie inside the run {folder}, and be shared with it. Name a file elsewhere."
+        )
     if runs.read_config(folder).get("kind") == "prior":
-        return _evaluate_prior(folder, data, split, tokenizer, progress)
-    return _evaluate_tokenizer(folder, data, split, progress)
+        return _evaluate_prior(folder, data, split, tokenizer, key, progress)
+    return _evaluate_tokenizer(folder, data, split, key, progress)
 
 
-def _evaluate_tokenizer(folder: Path, data: str, split: str, progress: Progress | None) -> dict[str, Any]:
+def _evaluate_tokenizer(
+    folder: Path, data: str, split: str, key: Path | None, progress: Progress | None
+) -> dict[str, Any]:
     pipeline = load(folder)
-    splits, slicing = _splits(data, split, from_json(TokenizerExperiment, pipeline.config["experiment"]))
+    splits, slicing = _splits(data, split, key, from_json(TokenizerExperiment, pipeline.config["experiment"]))
     source = splits[split]
     cache = open_cache(source, multiple=_multiple(pipeline), slicing=slicing, device=pipeline.device)
     mean = mean_image(open_cache(splits["train"], slicing=slicing)) if "train" in splits else None
@@ -101,10 +115,10 @@ def _evaluate_tokenizer(folder: Path, data: str, split: str, progress: Progress 
 
 
 def _evaluate_prior(
-    folder: Path, data: str, split: str, tokenizer: Path | None, progress: Progress | None
+    folder: Path, data: str, split: str, tokenizer: Path | None, key: Path | None, progress: Progress | None
 ) -> dict[str, Any]:
     generator = load_generator(folder, tokenizer)
-    splits, slicing = _splits(data, split, from_json(PriorExperiment, generator.config["experiment"]))
+    splits, slicing = _splits(data, split, key, from_json(PriorExperiment, generator.config["experiment"]))
     if "train" not in splits or split == "train":
         raise InputError(
             f"a prior is measured on unseen images beside those of its train split; {data} has {', '.join(splits)} and "
@@ -153,13 +167,16 @@ def _refuse_other_train_split(folder: Path, config: dict[str, Any], data: str, f
         )
 
 
-def _splits(data: str, split: str, experiment: Experiment) -> tuple[dict[str, Source], Slicing]:
-    """The splits of `data`, and how volumes are cut: as they were for training."""
+def _splits(data: str, split: str, key: Path | None, experiment: Experiment) -> tuple[dict[str, Source], Slicing]:
+    """The splits of `data`, and how volumes are cut: as they were for training. With a key, of nameless subjects."""
     config = experiment.data
     found = open_splits(data, subject_pattern=config.subject_pattern, suffix=config.suffix)
     splits: dict[str, Source] = dict(found.items())
     if split not in splits:
         raise InputError(f"{data} has no {split} split. It has: {', '.join(splits)}.")
+    if key is not None:
+        secret = key_of(key)
+        splits = {name: anonymised(source, secret) for name, source in splits.items()}
     return splits, with_size(config.slicing, splits.values())
 
 

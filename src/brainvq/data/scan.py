@@ -20,6 +20,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
 DICOM = (".dcm", ".ima")
 SUFFIXES = (*PICTURES, *NIFTI, *DICOM)
+NATIVE = (*DICOM, ".jpg", ".jpeg", ".tif", ".tiff")  # decoded by libraries that a broken file may crash
 SMALLEST = 8  # pixels a side of a slice
 LARGEST = 1 << 26  # pixels a slice; below the limit at which Pillow suspects a decompression bomb
 LARGEST_VOLUME = 1 << 29  # bytes of a volume's voxels as stored: 512 x 512 x 512 of 32 bit
@@ -85,10 +86,15 @@ def suffix_of(path: Path) -> str:
 def read(path: str | Path, *, files: Sequence[Path] = (), name: str | None = None, subject: str | None = None) -> Scan:
     """One slice (H, W) or one volume (X, Y, Z). `files`: those of a DICOM series, of which `path` is what it is called.
 
+    What decoders of native code read is read in a process of its own (`workers.py`), so that their crash is an error.
     Raises InputError, naming the file, for what cannot be read in full or is not one finite grey image.
     """
     path = Path(path)
     name = path.name if name is None else name
+    from brainvq.data import workers
+
+    if not workers.inside() and (files or path.is_dir() or suffix_of(path) in NATIVE):
+        return workers.read(path, files=files, name=name, subject=subject)
     if files or path.is_dir() or suffix_of(path) in DICOM:
         from brainvq.data import dicom
 
