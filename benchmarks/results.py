@@ -1,6 +1,6 @@
 """Every training and measurement behind the README's tables, in order; skips what is done, resumes what was cut off.
 
-    make results        (or: python -m benchmarks.results)
+    make results        (or: python -m benchmarks.results; with names of runs after it, these trainings alone)
 
 Long runs lie outside the checkout, in $BRAINVQ_RUNS (default ../runs); the data in $BRAINVQ_OASIS (default
 ../shared/oasis). Each run's config and evaluation become one JSON under results/, and the tables in README.md are
@@ -94,17 +94,34 @@ def main() -> None:
         raise SystemExit(f"{OASIS}: no OASIS slices there. Set BRAINVQ_OASIS to their folder.")
     RUNS.mkdir(parents=True, exist_ok=True)
     RESULTS.mkdir(exist_ok=True)
+    names = sys.argv[1:] or [each.run for each in TRAININGS]
+    if unknown := set(names) - {each.run for each in TRAININGS}:
+        raise SystemExit(f"no such run: {', '.join(sorted(unknown))}")
     for each in TRAININGS:
-        run = _train(each)
-        if each.run in HALVED:
-            run = halve(run, RUNS / f"{each.run}_half")
-        result = evaluated(run, OASIS)
-        write_json(RESULTS / f"{each.run}.json", {"run": read_config(run), "evaluation": result})
-        write_report(run)
-        if each.tokenizer:
-            _sample(run)
-        if each.run in SHIPPED:
-            ship(run, ROOT / SHIPPED[each.run])
+        if each.run in names:
+            _result(each)
+    if not sys.argv[1:]:
+        _others()
+    for page in tables.PAGES:
+        tables.write(page, RESULTS)
+
+
+def _result(training: Training) -> None:
+    """One training with its measures, its report, its samples, and its weights where they are shipped."""
+    run = _train(training)
+    if training.run in HALVED:
+        run = halve(run, RUNS / f"{training.run}_half")
+    result = evaluated(run, OASIS)
+    write_json(RESULTS / f"{training.run}.json", {"run": read_config(run), "evaluation": result})
+    write_report(run)
+    if training.tokenizer:
+        _sample(run)
+    if training.run in SHIPPED:
+        ship(run, ROOT / SHIPPED[training.run])
+
+
+def _others() -> None:
+    """What is no single training: the demo, an ablation, the benchmarks."""
     ablation = {"glorot": RUNS / "resnet_f4_narrow", "default": _train(ABLATION)}
     write_json(RESULTS / "ablation_initialisation.json", {name: _curve(run) for name, run in ablation.items()})
     if not (RESULTS / "demo_prior.json").exists():
@@ -117,8 +134,6 @@ def main() -> None:
             _run(*words)
     _run("rate_distortion", "--presets")
     _run("brain_figure")
-    for page in tables.PAGES:
-        tables.write(page, RESULTS)
 
 
 def _run(module: str, *words: str) -> None:
