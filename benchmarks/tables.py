@@ -14,12 +14,12 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import brain_tables, gpu, quality_curve, training, variants
+from benchmarks import brain_tables, gpu, input_tables, quality_curve, training, variants
 from brainvq.tables import prior_table, table
 
 PAGES = tuple(
     Path(__file__).resolve().parents[1] / name
-    for name in ("README.md", "docs/system-b.md", "docs/brain.md", "docs/quantizers.md")
+    for name in ("README.md", "docs/system-b.md", "docs/brain.md", "docs/quantizers.md", "docs/data.md")
 )
 
 DESCRIBED = 0.8575  # mean SSIM, shifted, as system A's description reports it
@@ -44,6 +44,8 @@ def write(page: Path, results: Path) -> None:
         "TIME_TO_QUALITY": _table(results / "benchmark_time_to_quality.json", quality_curve.table),
         "QUANTIZERS": _table(results / "benchmark_quantizers.json", variants.table),
         "ABLATIONS": _table(results / "benchmark_ablations.json", variants.table),
+        "FUZZ": _table(results / "benchmark_fuzz.json", input_tables.fuzz),
+        "SCALE": _table(results / "benchmark_scale.json", input_tables.scale),
         "UTILISATION": "\n".join(
             _table(path, gpu.table) for path in sorted(results.glob("benchmark_utilisation_*.json"))
         ),

@@ -7,6 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from brainvq.data.sources import open_source
+
 Call = Callable[..., tuple[int, str, str]]
 RNG = np.random.default_rng(0)
 
@@ -85,3 +87,17 @@ def test_a_broken_volume_is_named_and_nothing_is_written(scans: Path, tmp_path: 
     assert code == 2
     assert "z.nii.gz" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_real_files_are_told_from_their_label_maps(shared: Path, cache: Path) -> None:
+    folder = shared / "inputs" / "nifti"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    source = open_source(folder, split=None)
+    names = {path.name for path in folder.iterdir()}
+    assert {item.name for item in source.items} == {name for name in names if "_tissues" not in name}
+    assert len(source.subjects) == len(source)
+    for index, item in enumerate(source.items):
+        scan, image = source[index], nib.load(item.path)
+        np.testing.assert_array_equal(scan.voxels, np.asarray(image.dataobj))
+        np.testing.assert_allclose(scan.affine, image.affine, atol=1e-5)
