@@ -11,7 +11,10 @@ import brainvq
 ROOT = Path(brainvq.__file__).parent
 
 LINE = {"errors", "codes", "config", "head", "writing"}
-TRAINED = {"run", "models", "pipeline", "evaluate", "evaluate_prior", "sampling", "tables", "report", "training", "fidelity"}
+TRAINED = {
+    *("run", "models", "pipeline", "evaluate", "evaluate_prior", "sampling", "tables", "report", "training"),
+    "fidelity",
+}
 PARTS = LINE | {"data", "networks", "quantizers", "metrics", "tokenizers", "priors", "codec"}
 SEES: dict[str, tuple[set[str], str]] = {
     "errors": (set(), "the exception that all may raise needs nothing"),
@@ -43,7 +46,7 @@ SEES: dict[str, tuple[set[str], str]] = {
     "check": (LINE | {"data"}, "looking at data needs no model"),
     "screen": (set(), "bars and lines know nothing of what they show"),
     "files": ({"errors"}, "names of files only"),
-    "session": (PARTS | TRAINED | {"files"}, "what the commands do, without their screen"),
+    "session": (PARTS | TRAINED | {"files", "check"}, "what the commands do, without their screen"),
     "sampling": (
         {"codes", "errors", "writing", "data.scan", "priors.base", "run", "pipeline", "training.interrupt"},
         "a prior's samples as files; what draws them stands below",

@@ -21,6 +21,7 @@ from nibabel.quaternions import quat2mat
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
 from brainvq.data import nifti, nifti_header, nifti_stream
+from brainvq.data.planes import orientation_of, spacing_of
 from brainvq.data.scan import Scan, Storage, header_of, read, write
 from brainvq.errors import InputError
 
@@ -255,7 +256,7 @@ def test_the_affine_is_in_mm_whatever_the_file_says(tmp_path: Path, units: str) 
     scan = read(saved(tmp_path / "a.nii", made(**fields)))
     assert scan.storage.units == units
     np.testing.assert_allclose(scan.affine, AFFINE, rtol=1e-6)
-    assert nifti.voxel_sizes(scan.affine)[0] == pytest.approx(1.5)
+    assert spacing_of(scan.affine)[0] == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize(("shape", "axes"), [((5, 12), 2), ((5, 12, 1), 3), ((5, 4, 3, 1), 4), ((5, 4, 3, 1, 1), 5)])
@@ -641,8 +642,8 @@ def test_orientation_names_where_each_axis_leads(axes: list[str], signs: tuple[i
     affine = np.eye(4)
     affine[:3, :3] = turn @ columns @ np.diag([0.5, 1, 4])
     letters = {("x", 1): "R", ("x", -1): "L", ("y", 1): "A", ("y", -1): "P", ("z", 1): "S", ("z", -1): "I"}
-    assert nifti.orientation(affine) == "".join(letters[pair] for pair in zip(axes, signs, strict=True))
-    assert nifti.voxel_sizes(affine) == pytest.approx((0.5, 1, 4))
+    assert orientation_of(affine) == "".join(letters[pair] for pair in zip(axes, signs, strict=True))
+    assert spacing_of(affine) == pytest.approx((0.5, 1, 4))
 
 
 @pytest.mark.parametrize("name", ["chris_t1.nii.gz", "open_ms_patient20_T1W.nii.gz", "1107_SS.nii.gz"])
@@ -654,6 +655,6 @@ def test_real_scans_are_read_as_nibabel_reads_them_and_come_back(shared: Path, t
     np.testing.assert_array_equal(scan.voxels, there.dataobj.get_unscaled())
     np.testing.assert_array_equal(scan.affine, there.affine)
     assert scan.storage.qform == there.header["qform_code"]
-    assert nifti.orientation(scan.affine) == "".join(nib.aff2axcodes(there.affine))
+    assert orientation_of(scan.affine) == "".join(nib.aff2axcodes(there.affine))
     write(scan, tmp_path / "a.nii")
     assert_same(read(tmp_path / "a.nii"), scan)

@@ -19,7 +19,6 @@ from typing import IO, Any
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
-from nibabel.orientations import aff2axcodes
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
@@ -34,8 +33,8 @@ from brainvq.data.nifti_header import (
     parse,
     qform_agrees,
 )
-from brainvq.data.nifti_header import voxel_sizes as voxel_sizes
 from brainvq.data.nifti_stream import MOST_INFLATED, Stream
+from brainvq.data.planes import spacing_of
 from brainvq.data.scan import EXACT_INTEGERS, Header, Scan, Storage, suffix_of
 from brainvq.errors import InputError
 from brainvq.writing import atomic
@@ -79,11 +78,6 @@ def write(scan: Scan, path: Path) -> None:
         else:
             with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as stream:
                 _put(fields, scan.voxels, stream)
-
-
-def orientation(affine: NDArray[np.float64]) -> str:
-    """Where each axis of the grid leads, nearest first: "LAS" is to the left, to the front, upwards."""
-    return "".join(aff2axcodes(affine))
 
 
 @contextmanager
@@ -214,7 +208,7 @@ def _set_space(fields: Nifti1Header, affine: NDArray[np.float64], storage: Stora
     if not qform_agrees(fields, affine):
         fields["qform_code"] = 0
     fields.set_sform(affine, storage.sform if storage.format.startswith("nifti") else 1)
-    if not np.allclose(fields.get_best_affine(), affine, rtol=1e-6, atol=1e-5 * min(voxel_sizes(affine))):
+    if not np.allclose(fields.get_best_affine(), affine, rtol=1e-6, atol=1e-5 * min(spacing_of(affine))):
         fields["sform_code"] = storage.qform or 1
 
 

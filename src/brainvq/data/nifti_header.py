@@ -22,6 +22,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 from numpy.typing import NDArray
 
+from brainvq.data.planes import spacing_of
 from brainvq.data.scan import LARGEST_VOLUME, Header, Storage, Units
 from brainvq.errors import InputError
 
@@ -90,17 +91,11 @@ def parse(block: bytes, path: Path, *, single: bool) -> Layout:
     return Layout(Header(shape, dtype.name, affine, storage), stored, offset, scaling)
 
 
-def voxel_sizes(affine: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Lengths in mm of one step along each axis of the grid."""
-    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
-    return float(x), float(y), float(z)
-
-
 def check_affine(affine: NDArray[np.float64], path: Path) -> None:
     """Raises InputError for one that no volume of real space has."""
     if not (np.abs(affine) < FARTHEST).all():  # NaN compares as False
         raise InputError(f"{path}: its affine has entries that are not finite or beyond {FARTHEST:g} mm. Repair it.")
-    sizes = voxel_sizes(affine)
+    sizes = spacing_of(affine)
     if min(sizes) < SMALLEST_VOXEL:
         raise InputError(f"{path}: has voxels of {_times(sizes)} mm, by its affine. Repair its header.")
     if abs(np.linalg.det(affine[:3, :3] / sizes)) < FLAT:
@@ -113,7 +108,7 @@ def qform_agrees(fields: Nifti1Header, affine: NDArray[np.float64]) -> bool:
         qform = fields.get_qform()
     except (HeaderDataError, ValueError):  # no rotation at all
         return False
-    sizes = voxel_sizes(affine)
+    sizes = spacing_of(affine)
     return bool((np.abs(qform - affine)[:3] / (*sizes, min(sizes)) < AGREE).all())
 
 

@@ -7,6 +7,7 @@ brightness is not a measurement.
 """
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from brainvq.data.scan import EXACT_INTEGERS, LARGEST, SMALLEST, Header, Scan, s
 from brainvq.errors import InputError
 from brainvq.writing import atomic
 
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # an error says what matters
 SAMPLE_FORMAT, BITS_PER_SAMPLE, PHOTOMETRIC = 339, 258, 262  # TIFF 6.0, sections 19 and 8
 DAMAGE = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError, TokenError)
 TIFF_DTYPES = ("uint8", "uint16", "int16", "int32", "float32")

@@ -40,3 +40,8 @@ def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:
     """Millimetres between voxels along each axis of the file."""
     x, y, z = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
     return x, y, z
+
+
+def orientation_of(affine: NDArray[np.float64]) -> str:
+    """Where the axes of the file lead: "LAS" is to the left, to the front, to the top."""
+    return "".join(nib.orientations.aff2axcodes(affine))
