@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.done
 
-.PHONY: setup demo test lint types bench results pins clean
+.PHONY: setup demo test fuzz lint types bench results pins clean
 
 setup: $(STAMP)
 
@@ -19,6 +19,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+fuzz: setup
+	$(BIN)/python -m benchmarks.fuzz --mutants 5000 --out results/benchmark_fuzz.json
 
 lint: setup
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ def fuzz(found: dict[str, Any]) -> str:
             f"| {name} | {each['mutants']:,} | {each['scans']:,} | {each['refusals']:,} | {each['crashes']} | "
             f"{each['peak_mib']:.0f} | {each['longest_s']:.2f} |"
         )
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def scale(found: dict[str, Any]) -> str:
@@ -25,4 +25,4 @@ def scale(found: dict[str, Any]) -> str:
         f"{found['volumes']:,} volumes of {shape} voxels ({found['megabytes']:,} MB of .nii.gz), {found['images']:,} "
         f"slices; {found['hardware']['cores']} cores. The largest process took {found['peak_memory_mib']:,} MiB."
     )
-    return "\n".join([*lines, "", told])
+    return "\n".join([*lines, "", told]) + "\n"

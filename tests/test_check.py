@@ -19,6 +19,12 @@ from brainvq.errors import InputError
 TRAIN, VALIDATE = "keras_png_slices_train", "keras_png_slices_validate"
 
 
+@pytest.fixture(autouse=True)
+def _cache_beside(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not below `tmp_path`, which is the data folder of some tests."""
+    monkeypatch.setenv("BRAINVQ_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 def of(findings: Findings, kind: str) -> list[Problem]:
     return [problem for problem in findings.problems if problem.kind == kind]
 
@@ -110,6 +116,14 @@ def test_many_kinds_of_fault_at_once(slices_folder: Path) -> None:
     assert of(found, "copy")[-1].file == f"{TRAIN}/case_003_slice_2.nii.png"
     assert "slice_0" in of(found, "copy")[-1].reason
     assert [problem.fatal for problem in found.problems] == sorted((p.fatal for p in found.problems), reverse=True)
+
+
+def test_a_train_split_without_content_is_fatal(slices_folder: Path) -> None:
+    for path in (slices_folder / TRAIN).iterdir():
+        Image.fromarray(np.full((32, 24), 3, np.uint8)).save(path)
+    found = check(str(slices_folder))
+    assert {(problem.kind, problem.fatal) for problem in found.problems} == {("constant", True)}
+    assert len(found.fatal) == 12
 
 
 def test_empty_slices_are_not_copies_of_each_other(slices_folder: Path) -> None:

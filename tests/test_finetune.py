@@ -109,9 +109,9 @@ def test_any_quantizer_can_be_held_while_the_encoder_learns(kind):
 
 
 def test_it_learns_what_the_new_data_look_like(base, darker, tmp_path):
-    before = session._evaluate_tokenizer(base, str(darker), "validate", None)["measures"]
+    before = session._evaluate_tokenizer(base, str(darker), "validate", None, None)["measures"]
     out = session.finetune_run(base, darker, tmp_path / "out", settings=[*MORE, "train.steps=60"])
-    after = session._evaluate_tokenizer(out, str(darker), "validate", None)["measures"]
+    after = session._evaluate_tokenizer(out, str(darker), "validate", None, None)["measures"]
     assert after["psnr"]["mean"] > before["psnr"]["mean"] + 0.5
 
 

@@ -11,6 +11,8 @@ seen = []
 def hook(event, arguments):
     kind, _, what = event.partition(".")
     local = what in ("connect", "bind", "sendto") and isinstance(arguments[1], (str, bytes))  # a file
+    if event == "socket.bind" and arguments[1] == ("::1", 0):
+        return  # urllib3, which pydicom imports, asks the system whether it knows IPv6; nothing is sent
     if kind == "socket" and what not in ("__new__", "gethostname") and not local:
         seen.append((event, arguments))
     elif kind in ("urllib", "http", "ftplib", "smtplib", "imaplib", "poplib", "telnetlib", "nntplib"):

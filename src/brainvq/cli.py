@@ -88,20 +88,29 @@ def cohort(
 
 @app.command(epilog="Example: brainvq check scans --sheet sheet.png")
 def check(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder of slices, or 'cohort'.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder of slices or volumes, or 'cohort'.")],
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet to this PNG file.")] = None,
     subject_pattern: Pattern = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="data.KEY=value, as for train.")] = None,
+    sharing: Annotated[bool, typer.Option("--sharing", help="Look for faces too, before data are given away.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """What is there, and all that is wrong, file by file; exit code 2 if training would fail."""
+    """What is there, and all that is wrong, file by file; exit code 2 if training would fail.
+
+    What was read is remembered: a second check, and the one that training begins with, take seconds.
+    """
     from brainvq import check as checks
 
+    how = _how_to_read(settings)
+    if subject_pattern is not None:
+        how["subject_pattern"] = subject_pattern
     _prepare(data)
     if sheet is not None:
-        checks.contact_sheet(data, sheet, subject_pattern=subject_pattern)
+        named = {key: value for key, value in how.items() if key != "slicing"}
+        checks.contact_sheet(data, sheet, **named)
         screen.err.print(f"contact sheet: {sheet}")
     with screen.bar("reading") as progress:
-        found = checks.check(data, subject_pattern=subject_pattern, progress=progress)
+        found = checks.check(data, sharing=sharing, progress=progress, **how)
     if as_json:
         screen.out.print_json(json.dumps(found.to_json()))
     else:
@@ -380,6 +389,17 @@ def main() -> None:
 def _fail(message: str, code: int) -> None:
     screen.err.print(f"brainvq: {message}", style="red")
     sys.exit(code)
+
+
+def _how_to_read(settings: list[str] | None) -> dict[str, Any]:
+    """What `check` is to be told of the settings of a training."""
+    if not settings:
+        return {}  # without the time that the import takes
+    from brainvq.config import override
+    from brainvq.training.experiment import Experiment
+
+    config = override(Experiment(preset="none"), settings).data
+    return {"subject_pattern": config.subject_pattern, "suffix": config.suffix, "slicing": config.slicing}
 
 
 def _prepare(data: str) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from brainvq import run as runs
+from brainvq.check import check, refuse_fatal
 from brainvq.config import from_json
 from brainvq.data import scan as scans
 from brainvq.data.anonymise import anonymised, key_of
+from brainvq.data.cache import cache_folder
 from brainvq.data.entries import Entry, entries, is_image
 from brainvq.data.layouts import LABEL_FILE, LABEL_FOLDER
 from brainvq.data.loader import open_cache
@@ -28,8 +31,8 @@ from brainvq.pipeline import Generator, Pipeline, load, load_encoded, load_gener
 from brainvq.report import save_examples, save_prior_examples
 from brainvq.training.devices import keep_freed_memory
 from brainvq.training.encoded import encode_split
-from brainvq.training.experiment import Experiment, TokenizerExperiment, train
-from brainvq.training.finetune import finetune
+from brainvq.training.experiment import DataConfig, Experiment, TokenizerExperiment, Watch, silence, train
+from brainvq.training.finetune import finetune, finetuning
 from brainvq.training.prior_experiment import PriorExperiment, train_prior
 
 Progress = Callable[[int, int], None]
@@ -39,21 +42,47 @@ CODES = ".codes.npz"
 def train_run(
     experiment: Experiment, data: str | Path, out: Path, *, tokenizer: Path | None = None, **settings: Any
 ) -> Path:
-    """Train a tokenizer, or a prior of the codes of `tokenizer`; see `train` and `train_prior`.
+    """Check the data, then train a tokenizer, or a prior of the codes of `tokenizer`; see `train` and `train_prior`.
 
     Raises:
-        InputError: a tokenizer is missing, or not needed; and what those raise.
+        InputError: a tokenizer is missing, or not needed; the data are not fit for it; and what those raise.
     """
     if isinstance(experiment, PriorExperiment):
         if tokenizer is None:
             raise InputError(
                 f"{experiment.preset} is a prior: it learns the codes of a trained tokenizer. Name that by --tokenizer."
             )
-        return train_prior(experiment, model_folder(tokenizer), data, out, **settings)
+        folder = model_folder(tokenizer)
+        _check_first(data, experiment.data, out, **settings)
+        return train_prior(experiment, folder, data, out, **settings)
     assert isinstance(experiment, TokenizerExperiment)
     if tokenizer is not None:
         raise InputError(f"{experiment.preset} is a tokenizer itself: leave --tokenizer out.")
+    _check_first(data, experiment.data, out, **settings)
     return train(experiment, data, out, **settings)
+
+
+def _check_first(
+    data: str | Path, config: DataConfig, out: Path, *, resume: bool = False, watch: Watch = silence, **_: Any
+) -> None:
+    """Raises InputError where the data are not fit to be trained on; not of those that we made ourselves.
+
+    Of several processes the first one looks; the others wait for it where they would read the data.
+    """
+    runs.refuse_foreign_folder(out, resume=resume)
+    ours = data == "cohort" or Path(data).absolute().is_relative_to(cache_folder().absolute())
+    if ours or int(os.environ.get("RANK", "0")):
+        return
+    found = check(
+        str(data),
+        subject_pattern=config.subject_pattern,
+        suffix=config.suffix,
+        slicing=config.slicing,
+        progress=lambda done, count: watch({"event": "read", "split": "data", "done": done, "count": count}),
+    )
+    refuse_fatal(found, str(data))
+    if found.problems:
+        watch({"event": "note", "message": f"warnings about {data}: {len(found.problems):,}; see brainvq check {data}"})
 
 
 def finetune_run(model: Path, data: str | Path, out: Path, **settings: Any) -> Path:
@@ -65,7 +94,9 @@ def finetune_run(model: Path, data: str | Path, out: Path, **settings: Any) -> P
     folder = model_folder(model)
     if runs.read_config(folder).get("kind") == "prior":
         raise InputError(f"{model} is a prior; fine-tuning is for tokenizers. Train a new prior on the fine-tuned one.")
-    return finetune(open_model(folder), data, out, **settings)
+    trained = open_model(folder)
+    _check_first(data, finetuning(trained, settings.get("settings", ())).data, out, **settings)
+    return finetune(trained, data, out, **settings)
 
 
 def evaluate_run(

@@ -1,4 +1,4 @@
-"""What is wrong with images only beside others: sizes, types, copies, brightness; and images without content.
+"""What is wrong with scans only beside others: types, copies, of pictures sizes and brightness; and empty scans.
 
 Brightness is the mean of the grey values inside the head mask, as a model sees them. Where each slice was scaled to its
 own brightest pixel, a capsule at the rim darkens a whole slice, or a run of them: in about one OASIS subject in twelve
@@ -14,33 +14,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from brainvq.check.findings import Problem
-from brainvq.check.images import Image
 from brainvq.check.roll import NOBODY
+from brainvq.data.looks import Look, Tone
 
 UNEVEN = 1.3
 
 
 @dataclass(frozen=True)
 class Member:
-    """An image in its place; `image` is None where the file cannot be read. `file` is relative to the data folder."""
+    """A scan in its place; `look` is None where it cannot be read. `file` is relative to the data folder."""
 
     file: str
     split: str
     subject: str
-    image: Image | None
+    look: Look | None
 
 
 def faults(members: Sequence[Member]) -> Iterator[Problem]:
     """All of them; `members` in the order of splits and slices."""
-    readable = [(member, member.image) for member in members if member.image]
-    yield from _sizes(readable)
+    readable = [(member, member.look) for member in members if member.look]
+    yield from _sizes([(member, look) for member, look in readable if look.tone])
     yield from _types(readable)
     yield from _constant(readable)
     yield from _copies(readable)
     yield from _brightness(readable)
 
 
-Readable = Sequence[tuple[Member, Image]]
+Readable = Sequence[tuple[Member, Look]]
 
 
 def _commonest(values: Iterable[str]) -> str:
@@ -49,40 +49,48 @@ def _commonest(values: Iterable[str]) -> str:
 
 
 def _sizes(readable: Readable) -> Iterator[Problem]:
-    expected = _commonest(image.size for _, image in readable)
+    """Of pictures; volumes are padded."""
+    expected = _commonest(look.size for _, look in readable)
     remedy = "Crop, pad or resample the images to one size, or keep one size a folder."
-    for member, image in readable:
-        if image.size != expected:
-            reason = f"{image.size} pixels; most images have {expected}"
+    for member, look in readable:
+        if look.size != expected:
+            reason = f"{look.size} pixels; most images have {expected}"
             yield Problem("mixed sizes", member.file, reason, remedy, member.split != "test")
 
 
 def _types(readable: Readable) -> Iterator[Problem]:
     """8-bit images keep their 256 levels, others are windowed one by one: mixed, they are scaled by two rules."""
-    eight = Counter(image.dtype == "uint8" for _, image in readable)
+    eight = Counter(look.dtype == "uint8" for _, look in readable)
     if len(eight) < 2:
         return
     odd = eight[True] <= eight[False]
     remedy = "Convert the images to one type with one scale."
-    for member, image in readable:
-        if (image.dtype == "uint8") == odd:
-            reason = f"{image.dtype}; most images are {'not ' if odd else ''}8 bit, and scaled by another rule"
+    for member, look in readable:
+        if (look.dtype == "uint8") == odd:
+            reason = f"{look.dtype}; most images are {'not ' if odd else ''}8 bit, and scaled by another rule"
             yield Problem("mixed types", member.file, reason, remedy, False)
 
 
 def _constant(readable: Readable) -> Iterator[Problem]:
-    for member, image in readable:
-        if image.low == image.high:
-            reason = f"every pixel is {image.low:g}"
-            yield Problem("constant", member.file, reason, "Remove it, if it is not an empty slice.", False)
+    """Fatal where a model would be trained on nothing else."""
+    nothing = all(look.constant for member, look in readable if member.split in ("train", "all"))
+    for member, look in readable:
+        if look.constant:
+            reason = f"every {_element(look)} is {look.low:g}"
+            remedy = "Remove it, if it is not an empty slice." if look.tone else "Remove it."
+            yield Problem("constant", member.file, reason, remedy, nothing and member.split in ("train", "all"))
+
+
+def _element(look: Look) -> str:
+    return "pixel" if look.tone else "voxel"
 
 
 def _copies(readable: Readable) -> Iterator[Problem]:
-    first: dict[bytes, Member] = {}
-    for member, image in readable:
-        if image.low == image.high:
+    first: dict[str, Member] = {}
+    for member, look in readable:
+        if look.constant:
             continue
-        other = first.setdefault(image.digest, member)
+        other = first.setdefault(look.digest, member)
         if other is member:
             continue
         across = other.split != member.split
@@ -93,18 +101,20 @@ def _copies(readable: Readable) -> Iterator[Problem]:
             if other.subject == member.subject
             else "of another subject"
         )
-        reason = f"the same pixels as {other.file}, {whose}" + (": measures would be too good" if across else "")
+        false = ": measures would be too good" if across else ""
+        reason = f"the same {_element(look)}s as {other.file}, {whose}{false}"
         yield Problem("copy", member.file, reason, "Remove one of them.", across)
 
 
 def _brightness(readable: Readable) -> Iterator[Problem]:
-    subjects: dict[tuple[str, str], list[tuple[Member, Image]]] = defaultdict(list)
-    for member, image in readable:
-        if member.subject != NOBODY and image.brightness:
-            subjects[member.split, member.subject].append((member, image))
+    """Of pictures, from slice to slice of a subject."""
+    subjects: dict[tuple[str, str], list[tuple[Member, Tone]]] = defaultdict(list)
+    for member, look in readable:
+        if member.subject != NOBODY and look.tone and look.tone.brightness:
+            subjects[member.split, member.subject].append((member, look.tone))
     for (_, subject), slices in subjects.items():
-        largest = max(image.head for _, image in slices)
-        told = [(image.brightness, member.file) for member, image in slices if image.head >= largest / 2]
+        largest = max(tone.head for _, tone in slices)
+        told = [(tone.brightness, member.file) for member, tone in slices if tone.head >= largest / 2]
         (dark, file), (bright, other) = min(told), max(told)
         if bright > UNEVEN * dark:
             reason = f"subject {subject}: the head is {bright / dark:.2f} times as bright in {_name(other)}"

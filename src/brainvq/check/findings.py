@@ -15,7 +15,7 @@ from rich.text import Text
 
 from brainvq.errors import InputError
 
-SHOWN = 5  # files of a kind of problem on the screen; JSON has all
+SHOWN = 5  # files of a kind of problem on the screen, and problems in an error; JSON has all
 
 
 @dataclass(frozen=True)
@@ -31,28 +31,35 @@ class Problem:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """`slices`: fewest and most of a subject. `sizes` (width x height) and `types`: how many images of each. `values`:
-    lowest and highest grey value of the files; None where none could be read."""
+    """`slices`: fewest and most scans of a subject. How many scans are of each of `sizes` (width x height of pictures,
+    voxels along the axes of a volume's file), `spacings` (mm to the right, to the front, to the top), `orientations`
+    and `types`. `values`: lowest and highest grey value of the files; None where none could be read."""
 
     name: str
     subjects: int
     images: int
     slices: tuple[int, int]
     sizes: dict[str, int]
+    spacings: dict[str, int]
+    orientations: dict[str, int]
     types: dict[str, int]
     values: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
 class Findings:
-    """`mean` and `variance`: of the pixels of the train split in [-1, 1], None where none can be read. `problems`: the
-    fatal ones first."""
+    """`label_maps`: those told by their content, which no name gave away. `participants`: columns of a BIDS data set's
+    table, and how many rows have an entry. `mean` and `variance`: of the pixels of the train split in [-1, 1], None for
+    volumes and where none can be read. `problems`: the fatal ones first."""
 
     data: str
     layout: str
+    volumes: bool
     splits: tuple[SplitFacts, ...]
     label_maps_left_out: int
+    label_maps: tuple[str, ...]
     subject_pattern: str | None
+    participants: dict[str, int] | None
     mean: float | None
     variance: float | None
     problems: tuple[Problem, ...]
@@ -73,6 +80,17 @@ def from_error(kind: str, path: Path, error: InputError, folder: Path) -> Proble
     return Problem(kind, path.relative_to(folder).as_posix(), reason, remedy, True)
 
 
+def refuse_fatal(findings: Findings, data: str) -> None:
+    """Raises InputError with the first fatal problems, if there are any."""
+    fatal = findings.fatal
+    if not fatal:
+        return
+    told = [f"{problem.kind}: {problem.file}: {problem.reason}" for problem in fatal[:SHOWN]]
+    more = [f"and {len(fatal) - SHOWN:,} more"] if len(fatal) > SHOWN else []
+    remedy = f" {fatal[0].remedy}" if len(fatal) == 1 else ""
+    raise InputError(f"{data}: {'; '.join([*told, *more])}.{remedy} All that is wrong: brainvq check {data}.")
+
+
 def table(findings: Findings) -> RenderableType:
     """What is there, what is wrong, and whether training can start, for the screen."""
     wrong = [_problems(findings)] if findings.problems else []
@@ -87,34 +105,53 @@ def _there(findings: Findings) -> Table:
         padding=(0, 1, 0, 0),
     )
     shown.add_column("split")
-    for label in ("subjects", "images", "slices a subject", "pixels", "type", "values"):
-        shown.add_column(label, justify="right")
+    for label in _columns(findings.volumes):
+        shown.add_column(label, justify="right", overflow="fold")
     for split in findings.splits:
         low, high = split.slices
+        slices = [] if findings.volumes else [f"{low}" if low == high else f"{low} to {high}"]
+        space = [_counted(split.spacings), _counted(split.orientations)] if findings.volumes else []
         shown.add_row(
             split.name,
             f"{split.subjects:,}",
             f"{split.images:,}",
-            f"{low}" if low == high else f"{low} to {high}",
+            *slices,
             _counted(split.sizes),
+            *space,
             _counted(split.types),
             "-" if split.values is None else f"{split.values[0]:g} to {split.values[1]:g}",
         )
     return shown
 
 
+def _columns(volumes: bool) -> list[str]:
+    if volumes:
+        return ["subjects", "volumes", "voxels", "mm", "axes", "type", "values"]
+    return ["subjects", "images", "slices a subject", "pixels", "type", "values"]
+
+
 def _counted(counts: dict[str, int]) -> str:
     """The commonest first, with numbers where there are several."""
     if len(counts) < 2:
-        return next(iter(counts), "-")
+        return _tight(next(iter(counts), "-"))
     most = sorted(counts.items(), key=lambda entry: -entry[1])
-    return "\n".join([f"{name} ({count:,})" for name, count in most[:3]] + ["..."] * (len(most) > 3))
+    return "\n".join([f"{_tight(name)} ({count:,})" for name, count in most[:3]] + ["..."] * (len(most) > 3))
+
+
+def _tight(name: str) -> str:
+    """Three sides take the room of two."""
+    return name.replace(" x ", "x") if name.count(" x ") > 1 else name
 
 
 def _notes(findings: Findings) -> Text:
     lines = [f"subject in a file's name: {findings.subject_pattern or 'not found'}"]
     if findings.label_maps_left_out:
-        lines.append(f"label maps left out:      {findings.label_maps_left_out:,}")
+        names = ", ".join(findings.label_maps[:SHOWN]) + (", ..." if len(findings.label_maps) > SHOWN else "")
+        by_content = f" ({len(findings.label_maps):,} by their values: {names})" if findings.label_maps else ""
+        lines.append(f"label maps left out:      {findings.label_maps_left_out:,}{by_content}")
+    if findings.participants:
+        told = ", ".join(f"{column} of {count:,}" for column, count in findings.participants.items())
+        lines.append(f"participants.tsv:         {told}")
     if findings.mean is not None:
         lines.append(f"train pixels in [-1, 1]:  mean {findings.mean:.4f}, variance {findings.variance:.4f}")
     return Text("\n".join(lines))

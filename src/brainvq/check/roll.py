@@ -1,4 +1,4 @@
-"""Whose images these are and of which split, by the rules of `data/`; what those refuse becomes a problem instead."""
+"""Whose scans these are and of which split, by the rules of `data/`; what those refuse becomes a problem instead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from brainvq.check.findings import Problem, from_error
 from brainvq.data.layouts import LABEL_FOLDER, SPLITS, Layout, natural, split_name
-from brainvq.data.subjects import SUBJECT_PATTERNS, Item, divide, with_subjects
+from brainvq.data.subjects import SUBJECT_PATTERNS, Item, divide, known_form, with_subjects
 from brainvq.errors import InputError
 
 NOBODY = ""  # the subject of a file whose name yields none
@@ -38,7 +38,7 @@ def folder_of(data: str) -> Path:
 
 
 def call_roll(folder: Path, layout: Layout, labels: set[Path], pattern: str | None) -> Roll:
-    """Every image of the layout but the label maps.
+    """Every scan of the layout but the label maps.
 
     Raises:
         InputError: `pattern` is not a regular expression with one group.
@@ -48,10 +48,17 @@ def call_roll(folder: Path, layout: Layout, labels: set[Path], pattern: str | No
     if not kept:
         reason = f"all {len(labels)} images are label maps (few values, large areas)"
         return Roll({}, pattern, (Problem("label map", ".", reason, "Give the scans.", True),))
-    items, pattern, missed = _with_subjects(layout, kept, pattern)
-    problems = [_no_subject(folder, missed, sum(map(len, items.values())), pattern)] if missed else []
+    names = {path: path.relative_to(layout.root).as_posix() for paths in kept.values() for path in paths}
+    guessed = pattern is None and layout.volumes and not known_form(list(names.values()))
+    if guessed:
+        items = with_subjects(layout, kept, None)
+        problems = [_guessed(items)]
+    else:
+        items, found, missed = _with_subjects(layout, kept, names, pattern)
+        problems = [_no_subject(folder, missed, len(names), found, pattern)] if missed else []
+        pattern = found
     problems += _in_two_splits(folder, items)
-    if pattern is not None:
+    if guessed or pattern is not None:
         try:
             items = _divided(items, folder)
         except InputError as error:
@@ -61,10 +68,9 @@ def call_roll(folder: Path, layout: Layout, labels: set[Path], pattern: str | No
 
 
 def _with_subjects(
-    layout: Layout, kept: dict[str, list[Path]], pattern: str | None
+    layout: Layout, kept: dict[str, list[Path]], names: dict[Path, str], pattern: str | None
 ) -> tuple[Items, str | None, list[Path]]:
     """Items, the pattern that found most subjects (None where none found any), and the files that it missed."""
-    names = {path: path.relative_to(layout.root).as_posix() for paths in kept.values() for path in paths}
     if pattern is not None and not _usable(pattern):
         with_subjects(layout, kept, pattern)  # refuses it, and says why
     hits = {each: _hits(each, names) for each in ((pattern,) if pattern is not None else SUBJECT_PATTERNS)}
@@ -72,7 +78,11 @@ def _with_subjects(
     known = {split: [path for path in paths if path in hits[best]] for split, paths in kept.items()}
     found = with_subjects(layout, known, best) if hits[best] else {}
     by_path = {item.path: item for items in found.values() for item in items}
-    items = {s: [by_path.get(path) or Item(path, names[path], NOBODY) for path in paths] for s, paths in kept.items()}
+
+    def item(path: Path) -> Item:
+        return by_path.get(path) or Item(path, names[path], NOBODY, layout.files.get(path, ()))
+
+    items = {split: [item(path) for path in paths] for split, paths in kept.items()}
     return items, best if hits[best] else None, [path for path in names if path not in by_path]
 
 
@@ -90,8 +100,20 @@ def _hits(pattern: str, names: dict[Path, str]) -> set[Path]:
     return {path for path, name in names.items() if (match := regex.search(name)) and match[group]}
 
 
-def _no_subject(folder: Path, missed: list[Path], count: int, pattern: str | None) -> Problem:
-    searched = f"; the others have one at {pattern}" if pattern else ""
+def _guessed(items: Items) -> Problem:
+    """Volumes without a known form of name are taken as a subject each, or a folder of a few as one."""
+    members = [item for own in items.values() for item in own]
+    count = len({item.subject for item in members})
+    reason = f"no form of name that is known: {len(members):,} volumes are taken for {count:,} subjects"
+    remedy = (
+        f"Their names would be such as {members[0].subject!r}. If somebody has several volumes, say who with "
+        r"--subject-pattern 'REGEX', one group around the subject, such as 'scan_(\d+)_'."
+    )
+    return Problem("subjects guessed", ".", reason, remedy, False)
+
+
+def _no_subject(folder: Path, missed: list[Path], count: int, found: str | None, given: str | None) -> Problem:
+    searched = f"; the others have one at {found}" if found else f"; {given} matches none" if given else ""
     return Problem(
         "no subject",
         missed[0].relative_to(folder).as_posix(),

@@ -1,32 +1,56 @@
-"""A contact sheet: a few subjects, a few slices of each, so that an eye can see what a table cannot."""
+"""A contact sheet: a few subjects, a few slices of each, so that an eye can see what a table cannot.
+
+Of pictures the files as they are. Of volumes the middle axial, coronal and sagittal slices and more axial ones of the
+head, upright: the front or the top of the head is up, its right side, or in a sagittal slice its front, is on the
+right, if the file says correctly which is which.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from brainvq.check.roll import Items, call_roll, folder_of
 from brainvq.data.labels import label_maps
 from brainvq.data.layouts import Layout, find_layout, natural
+from brainvq.data.look_cache import known_labels
+from brainvq.data.looks import spacing_along
+from brainvq.data.planes import AXES, Plane, as_slices, spacing_of
 from brainvq.data.scan import atomic, read
+from brainvq.data.slicing import Slicing
 from brainvq.data.subjects import Item
-from brainvq.data.windows import fraction, window_of
+from brainvq.data.windows import fraction, volume_window, window_of
 from brainvq.errors import InputError
+from brainvq.head import head_in_volume
 
 ROWS, COLUMNS = 6, 8
+AXIAL = 4  # slices of a volume beside the middle ones; an even number spreads around the middle
 CELL = 1.4  # inches
 DOTS = 130  # an inch
 LEFT, TOP, GAP, EDGE = 1.25, 0.95, 0.07, 0.3  # inches
 DARK, LIGHT, DIM, RED = "#0f1216", "#e8eaed", "#8b949e", "#ff7b72"
 COLOURS = {"train": "#79c0ff", "validate": "#d2a8ff", "test": "#7ee787", "all": LIGHT}
+Row = tuple[str, str, list[Item]]  # split, subject, its scans
 
 
-def contact_sheet(data: str, path: Path, *, subject_pattern: str | None = None) -> None:
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """`image` 0..1, None where the file cannot be read; `aspect`: height of a pixel for a width of one."""
+
+    image: NDArray[Any] | None
+    label: str
+    aspect: float = 1.0
+
+
+def contact_sheet(data: str, path: Path, *, subject_pattern: str | None = None, suffix: str = "T1w") -> None:
     """Draw up to 6 subjects of all splits by 8 slices into a PNG file; a file that cannot be read has its place too.
 
     Raises:
@@ -37,9 +61,9 @@ def contact_sheet(data: str, path: Path, *, subject_pattern: str | None = None) 
     if path.exists():
         raise InputError(f"{path} exists; nothing was changed. Give another name, or remove it.")
     folder = folder_of(data)
-    layout = find_layout(folder)
+    layout = find_layout(folder, suffix)
     items = call_roll(folder, layout, _labels(layout), subject_pattern).items
-    figure = _draw(Path(data).name or data, items, _rows(items))
+    figure = _draw(Path(data).name or data, items, _rows(items), layout.volumes)
     with atomic(path) as file:
         figure.savefig(file, format="png", dpi=DOTS, facecolor=DARK)
 
@@ -47,13 +71,14 @@ def contact_sheet(data: str, path: Path, *, subject_pattern: str | None = None) 
 def _labels(layout: Layout) -> set[Path]:
     """Label maps; none where a file that cannot be read is among the samples, since the sheet only shows."""
     try:
-        return label_maps([path for paths in layout.images.values() for path in paths], layout.files)
+        paths = [path for own in layout.images.values() for path in own]
+        return label_maps(paths, layout.files, known_labels(paths))
     except InputError:
         return set()
 
 
-def _rows(items: Items) -> list[tuple[str, str, list[Item]]]:
-    """Split, subject and slices of the subjects to show: evenly from each split, by its size, one at least."""
+def _rows(items: Items) -> list[Row]:
+    """The subjects to show: evenly from each split, by its size, one at least."""
     rows = []
     whole = sum(len({item.subject for item in members}) for members in items.values())
     for split, members in items.items():
@@ -70,43 +95,71 @@ def _spread(count: int, wanted: int) -> list[int]:
     return [int((2 * place + 1) * count / (2 * wanted)) for place in range(wanted)]
 
 
-def _draw(title: str, items: Items, rows: Sequence[tuple[str, str, list[Item]]]) -> Figure:
-    columns = min(COLUMNS, max((len(own) for _, _, own in rows), default=1))
+def _draw(title: str, items: Items, rows: Sequence[Row], volumes: bool) -> Figure:
+    columns = len(AXES) + AXIAL if volumes else min(COLUMNS, max((len(own) for _, _, own in rows), default=1))
     width = LEFT + columns * (CELL + GAP) + EDGE
     height = TOP + max(1, len(rows)) * (CELL + GAP + 0.16) + EDGE / 2
     figure = Figure(figsize=(width, height), facecolor=DARK)
     FigureCanvasAgg(figure)
-    images = sum(map(len, items.values()))
+    images, what = sum(map(len, items.values())), "volumes" if volumes else "images"
     figure.text(EDGE / width, 1 - 0.42 / height, title, color=LIGHT, size=17, weight="bold", va="center")
-    told = [f"{split} {len({i.subject for i in own}):,} subjects, {len(own):,} images" for split, own in items.items()]
+    told = [f"{split} {len({i.subject for i in own}):,} subjects, {len(own):,} {what}" for split, own in items.items()]
     figure.text(
-        EDGE / width, 1 - 0.72 / height, f"{images:,} images   ·   " + "   ·   ".join(told), color=DIM, size=9.5
+        EDGE / width, 1 - 0.72 / height, f"{images:,} {what}   ·   " + "   ·   ".join(told), color=DIM, size=9.5
     )
     for row, (split, subject, own) in enumerate(rows):
         bottom = height - TOP - (row + 1) * (CELL + GAP + 0.16) + GAP + 0.16
         middle = (bottom + CELL / 2) / height
         figure.text(EDGE / width, middle + 0.09 / height, _short(subject), color=LIGHT, size=11, va="bottom")
         figure.text(EDGE / width, middle + 0.02 / height, split, color=COLOURS[split], size=9, va="top")
-        for column, index in enumerate(_spread(len(own), columns)):
-            place = (LEFT + column * (CELL + GAP), bottom, CELL, CELL)
-            _cell(figure, place, own[index], f"{index + 1} of {len(own)}")
+        for column, cell in enumerate(cells_of_volume(own[0]) if volumes else _cells_of_pictures(own, columns)):
+            _show(figure, (LEFT + column * (CELL + GAP), bottom, CELL, CELL), cell)
     return figure
 
 
-def _cell(figure: Figure, place: tuple[float, float, float, float], item: Item, label: str) -> None:
+def _cells_of_pictures(own: list[Item], columns: int) -> Iterator[Cell]:
+    for index in _spread(len(own), columns):
+        label = f"{index + 1} of {len(own)}"
+        try:
+            voxels = read(own[index].path).voxels
+        except InputError:
+            yield Cell(None, label)
+        else:
+            yield Cell(fraction(voxels, window_of(voxels)), label)
+
+
+def cells_of_volume(item: Item) -> Iterator[Cell]:
+    """The row of one volume, from left to right."""
+    try:
+        scan = read(item.path, files=item.files)
+    except InputError:
+        yield Cell(None, "")
+        return
+    assert scan.affine is not None
+    window, reach = volume_window(scan.voxels, spacing_of(scan.affine))
+    stacks = {plane: as_slices(scan.voxels, scan.affine, plane) for plane in AXES}
+    middles: list[tuple[Plane, int]] = [(plane, len(stacks[plane]) // 2) for plane in reversed(AXES)]
+    head = as_slices(head_in_volume(scan.voxels, spacing_of(scan.affine)), scan.affine, "axial")
+    shown = Slicing().indices(head)
+    others: list[tuple[Plane, int]] = [("axial", shown[k]) for k in _spread(len(shown), AXIAL)]
+    for plane, index in middles + others:
+        across, up = (mm for axis, mm in enumerate(spacing_along(scan.affine)) if axis != AXES[plane])
+        upright = np.rot90(fraction(stacks[plane][index], window, reach))
+        yield Cell(upright, f"{plane} {index + 1} of {len(stacks[plane])}", up / across)
+
+
+def _show(figure: Figure, place: tuple[float, float, float, float], cell: Cell) -> None:
     width, height = figure.get_size_inches()
     left, bottom, wide, high = place
     axes = figure.add_axes((left / width, bottom / height, wide / width, high / height), facecolor="#161b22")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    axes.set_xlabel(label, color=DIM, size=7, labelpad=2)
-    try:
-        voxels = read(item.path).voxels
-    except InputError:
+    axes.set_xlabel(cell.label, color=DIM, size=7, labelpad=2)
+    if cell.image is None:
         axes.text(0.5, 0.5, "cannot be\nread", color=RED, size=9, ha="center", va="center", transform=axes.transAxes)
         return
-    axes.imshow(np.asarray(fraction(voxels, window_of(voxels))), cmap="gray", vmin=0, vmax=1, interpolation="lanczos")
+    axes.imshow(cell.image, cmap="gray", vmin=0, vmax=1, interpolation="lanczos", aspect=cell.aspect)
 
 
 def _short(subject: str) -> str:

@@ -55,6 +55,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("BRAINVQ_CACHE") or "~/.cache/brainvq").expanduser()
 
 
+def refuse_inside(data: Path) -> None:
+    """Raises InputError where the cache would lie inside the data: it would be data too."""
+    if cache_folder().resolve().is_relative_to(data.resolve()):
+        raise InputError(
+            f"the cache {cache_folder()} would lie inside the data {data}. Set BRAINVQ_CACHE to another folder."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Images:
     """`array` (N, H, W) uint8 or uint16, mapped from the disk. `places` (N, 4) of volumes: volume, slice, and where the
@@ -70,11 +78,8 @@ def open_images(source: Source, slicing: Slicing = AS_IT_IS, progress: Progress 
 
     `progress` is called with images (or volumes) done and in all.
     """
+    refuse_inside(Path(source.root))
     folder = cache_folder() / "slices"
-    if folder.resolve().is_relative_to(Path(source.root).resolve()):
-        raise InputError(
-            f"the cache {folder} would lie inside the data {source.root}. Set BRAINVQ_CACHE to another folder."
-        )
     cut = "-" + hashlib.sha256(repr(slicing).encode()).hexdigest()[:8] if source.volumes else ""
     target = folder / f"{source.fingerprint[:40]}{cut}-{FORMAT}"
     facts = _check(target)

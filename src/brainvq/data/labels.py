@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +23,62 @@ SAMPLED = {2: 12, 3: 2}  # images a group
 INTERIOR = 0.5  # least share of the labelled pixels whose right and lower neighbours carry the same label
 
 
-def label_maps(paths: Sequence[Path], files: Mapping[Path, tuple[Path, ...]] | None = None) -> set[Path]:
-    """Those of `paths` that are label maps. Reads a sample of each group of alike names; series are none."""
+@dataclass(frozen=True)
+class Evidence:
+    """Of one image. `values`: all that it holds, None where they are too many, or real numbers, for labels; `labelled`:
+    pixels that are not background, `interior`: those of them that equal their right and lower neighbour."""
+
+    values: tuple[float, ...] | None
+    interior: int
+    labelled: int
+
+    @property
+    def of_labels(self) -> bool:
+        """Whether this image, by itself, looks like a label map."""
+        values = self.values or ()
+        return len(values) > 1 and self.labelled > 0 and self.interior >= INTERIOR * self.labelled
+
+
+def evidence(voxels: NDArray[Any]) -> Evidence:
+    """What a slice or a volume says of itself."""
+    most, real = MOST_VALUES[voxels.ndim], voxels.dtype.kind == "f"
+    some = voxels[(slice(None, None, 4),) * voxels.ndim]  # enough to tell most scans, without sorting all of them
+    if (real and voxels.ndim == 2) or len(np.unique(some)) > most or (real and (voxels != np.rint(voxels)).any()):
+        return Evidence(None, 0, 0)
+    values = np.unique(voxels)
+    return Evidence(tuple(values.tolist()) if len(values) <= most else None, *_interior(voxels))
+
+
+def label_maps(
+    paths: Sequence[Path],
+    files: Mapping[Path, tuple[Path, ...]] | None = None,
+    known: Mapping[Path, Evidence] | None = None,
+) -> set[Path]:
+    """Those of `paths` that are label maps; series are none. Reads a sample of each group of alike names, but for those
+    of which the evidence is `known`."""
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
         if path not in (files or {}):
             groups[re.sub(r"[0-9]+", "#", path.as_posix())].append(path)
     with ThreadPoolExecutor() as pool:
-        verdicts = pool.map(_group_is_labels, groups.values())
+        verdicts = pool.map(lambda group: _group_is_labels(group, known or {}), groups.values())
         return {path for group, verdict in zip(groups.values(), verdicts, strict=True) if verdict for path in group}
 
 
-def _group_is_labels(paths: list[Path]) -> bool:
+def _group_is_labels(paths: list[Path], known: Mapping[Path, Evidence]) -> bool:
     axes = 2 if paths[0].name.lower().endswith(PICTURES) else 3
     picks = np.unique(np.linspace(0, len(paths) - 1, SAMPLED[axes]).round().astype(int))
     values: set[float] = set()
     interior = labelled = 0
-    for index in picks:
-        voxels = read(paths[index]).voxels
-        if voxels.dtype.kind == "f" and (axes == 2 or (voxels != np.rint(voxels)).any()):
+    for path in (paths[index] for index in picks):
+        seen = known.get(path) or evidence(read(path).voxels)
+        if seen.values is None:
             return False
-        values.update(np.unique(voxels).tolist())
+        values.update(seen.values)
         if len(values) > MOST_VALUES[axes]:
             return False
-        inside, count = _interior(voxels)
-        interior, labelled = interior + inside, labelled + count
-    return len(values) > 1 and labelled > 0 and interior >= INTERIOR * labelled
+        interior, labelled = interior + seen.interior, labelled + seen.labelled
+    return Evidence(tuple(values), interior, labelled).of_labels
 
 
 def _interior(voxels: NDArray[Any]) -> tuple[int, int]:

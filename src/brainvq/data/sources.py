@@ -118,7 +118,10 @@ def _items(data: str | Path, pattern: str | None, suffix: str) -> tuple[Path, di
     layout = find_layout(folder, suffix)
     if layout.broken:
         raise layout.broken[0]
-    labels = label_maps([path for paths in layout.images.values() for path in paths], layout.files)
+    from brainvq.data.look_cache import known_labels  # which needs Source itself
+
+    paths = [path for own in layout.images.values() for path in own]
+    labels = label_maps(paths, layout.files, known_labels(paths))
     kept = {split: [path for path in paths if path not in labels] for split, paths in layout.images.items()}
     kept = {split: paths for split, paths in kept.items() if paths}
     if not kept:
