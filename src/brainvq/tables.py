@@ -13,6 +13,7 @@ from brainvq.metrics.definitions import MEASURES
 
 BASELINES = {"black": "all black", "mean_train_image": "mean train image", "previous_slice": "previous slice"}
 HEADINGS = {"black": "black", "mean_train_image": "mean image", "previous_slice": "previous"}
+LONGEST = 24  # characters of a volume's name that fit beside its measures
 
 
 def table(result: Mapping[str, Any]) -> Table:
@@ -103,7 +104,7 @@ def fidelity_table(found: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     heads = ("volume", "SSIM", "MAE", "RMSE", "median", "median, core")
     lines = [
         (
-            name,
+            name if len(name) <= LONGEST else "…" + name[1 - LONGEST :],
             _decimal(kept["ssim_foreground"]),
             *("-" if kept[measure] is None else f"{kept[measure]:.4g}" for measure in ("mae", "rmse")),
             *(_drift(kept[place]) for place in ("median_head", "median_core")),
