@@ -28,7 +28,7 @@ from brainvq.data.worker_process import WorkerProcess
 from brainvq.errors import InputError
 
 MOST_SHARED = 8  # processes
-MEMORY, SECONDS = 4 << 30, 300.0  # that a single file, which may be a series of a thousand slices, may take
+MEMORY, SECONDS = 4 << 30, 60.0  # that a single file, which may be a series of a thousand slices, may take
 
 _inside = False
 _shared: dict[int, "Workers"] = {}
