@@ -23,6 +23,6 @@ def scale(found: dict[str, Any]) -> str:
     shape = " x ".join(str(n) for n in found["shape"])
     told = (
         f"{found['volumes']:,} volumes of {shape} voxels ({found['megabytes']:,} MB of .nii.gz), {found['images']:,} "
-        f"slices; {found['hardware']['cores']} cores. The largest process took {found['peak_memory_mib']:,} MiB."
+        f"slices; {found['hardware']['cores']} cores. No process took more than {found['peak_memory_mib']:,} MiB."
     )
     return "\n".join([*lines, "", told]) + "\n"

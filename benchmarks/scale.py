@@ -4,7 +4,8 @@
 
 Synthetic NIfTI volumes (a noisy ellipsoid each, int16, gzip) are written to a temporary folder. `brainvq check` is
 interrupted after a fraction of the time (SIGINT), started again, and run a third time, when everything is remembered;
-then the training cache is built from what the first pass left. Memory is the largest of any process of the run.
+then the training cache is built from what the first pass left. Memory is that of the largest of all processes, this
+one's own among them: a bound for those that are measured.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def write_volume(folder: Path, subject: int) -> None:
 
 
 def _run(words: tuple[str, ...], env: dict[str, str], *, stop_after: float | None = None) -> dict[str, Any]:
-    """Seconds and peak memory of a command, and of its children; interrupted after some seconds if asked."""
+    """Seconds of a command with its children, and how it ended; interrupted after some seconds if asked."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with subprocess.Popen(
         [sys.executable, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -104,7 +105,7 @@ def main() -> None:
     for name, run in result["runs"].items():
         print(f"{name:15} {run['wall_time_s']:8.1f} s   exit code {run['exit_code']}")
     print(
-        f"{result['volumes']:,} volumes, {result['images']:,} slices; largest process {result['peak_memory_mib']} MiB"
+        f"{result['volumes']:,} volumes, {result['images']:,} slices; no process beyond {result['peak_memory_mib']} MiB"
     )
 
 

@@ -65,14 +65,23 @@ def test_a_study_becomes_slices_of_one_size(study: Path, cache: Path) -> None:
     assert x.max() > 0.8
 
 
-def test_nothing_is_left_over_and_a_second_opening_reads_no_volume(study: Path, cache: Path) -> None:
+def test_nothing_is_left_over_and_a_second_opening_reads_no_volume(
+    study: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = opened(study)["train"]
     assert not list((cache / "volumes").iterdir())
-    for path in study.iterdir():
-        path.chmod(0o644)
+    monkeypatch.setattr("brainvq.data.cache.cut_all", lambda *_: pytest.fail("volumes are read again"))
     again = opened(study)["train"]
     np.testing.assert_array_equal(again.images, first.images)
     assert again.names == first.names
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", None])
+def test_a_cache_that_has_lost_its_places_is_made_anew(study: Path, cache: Path, damage: bytes | None) -> None:
+    names = opened(study)["train"].names
+    for path in cache.rglob("places.npy"):
+        path.unlink() if damage is None else path.write_bytes(damage)
+    assert opened(study)["train"].names == names
 
 
 def test_what_was_cut_before_an_error_is_kept(study: Path, cache: Path) -> None:

@@ -29,12 +29,11 @@ from brainvq.data.labels import label_maps
 from brainvq.data.layouts import Layout, find_layout
 from brainvq.data.look_cache import Seen, look_at_all
 from brainvq.data.looks import Look
-from brainvq.data.slicing import Slicing
+from brainvq.data.slicing import AS_IT_IS, Slicing
 from brainvq.errors import InputError
 
 __all__ = ["Findings", "Problem", "SplitFacts", "check", "contact_sheet", "refuse_fatal", "table"]
 
-AS_IT_IS = Slicing()
 Progress = Callable[[int, int], None]
 
 

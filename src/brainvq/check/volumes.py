@@ -4,9 +4,9 @@ Volumes of several sizes and orientations are no fault: they are turned alike, a
 
 - slices so much smaller than the largest that half of an image, or more, is padding (`PADDED`);
 - spacing that differs by more than a fifth from that of most (`SPACED`), unless all are resampled anyway;
-- axes that are not at right angles, by a degree or more (`TILTED`): rounding did 0.003 at most to real headers;
+- axes that are not at right angles, by a degree or more (`TILTED`): rounding in headers does far less;
 - the brightness of the head changing by a fifth more from one slice to the next than around them (`JUMP`), as where
-  slices were scaled one by one. In the real volumes at hand, heads and brains, 0.9 to 4 mm apart, it is 1.08 at most;
+  slices were scaled one by one. Set on a handful of real volumes, heads and brains, all of which stay well below;
 - a file that does not say which side is left; values below -500 (`DARK`), as those of air in CT.
 """
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainvq.data.scan import header_of
-from brainvq.data.slicing import Slicing
+from brainvq.data.slicing import AS_IT_IS, Slicing
 from brainvq.data.sources import Source
 from brainvq.data.volume_cache import cut_all, plan
 from brainvq.data.windows import LEVELS_8, LEVELS_16, fraction, window_of
@@ -33,7 +33,6 @@ from brainvq.errors import InputError
 
 FORMAT = 1
 BLOCK, BLOCKS = 1 << 20, 1024  # bytes checked: all of a file up to 1 GiB, a spread of 1 GiB beyond
-AS_IT_IS = Slicing()
 STALE = 24 * 3600  # seconds after which an unfinished cache was left by a process that is gone
 Progress = Callable[[int, int], None]
 
@@ -83,7 +82,7 @@ def open_images(source: Source, slicing: Slicing = AS_IT_IS, progress: Progress 
     cut = "-" + hashlib.sha256(repr(slicing).encode()).hexdigest()[:8] if source.volumes else ""
     target = folder / f"{source.fingerprint[:40]}{cut}-{FORMAT}"
     facts = _check(target)
-    if facts is None:
+    if facts is None or (source.volumes and _places(target, facts) is None):
         _discard(target)
         try:
             facts = _build(source, slicing, target, progress or (lambda done, total: None))
@@ -92,7 +91,7 @@ def open_images(source: Source, slicing: Slicing = AS_IT_IS, progress: Progress 
                 f"{folder}: the cache cannot be written ({error}). Free space, or set BRAINVQ_CACHE."
             ) from error
     # mode "c": writable in memory alone, which is what torch asks of an array that it shares
-    places = np.load(target / "places.npy", allow_pickle=False) if source.volumes else None
+    places = _places(target, facts) if source.volumes else None
     return Images(np.load(target / "images.npy", mmap_mode="c", allow_pickle=False), facts, places)
 
 
@@ -222,6 +221,15 @@ def _check(target: Path) -> Facts | None:
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return facts if sound else None
+
+
+def _places(target: Path, facts: Facts) -> NDArray[np.int32] | None:
+    """Which slice of which volume each image is; None where that is damaged."""
+    try:
+        places = np.load(target / "places.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return places if places.shape == (facts.shape[0], 4) and places.dtype == np.int32 else None
 
 
 def _checksum(path: Path) -> int:

@@ -10,8 +10,6 @@ from pathlib import Path
 from brainvq.data.scan import DICOM, PICTURES, SUFFIXES
 from brainvq.errors import InputError
 
-DICOM_LIKE = 132  # bytes of the smallest file that can be one
-
 
 @dataclass(frozen=True)
 class Entry:

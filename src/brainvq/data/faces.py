@@ -3,8 +3,7 @@
 Between 110 and 150 mm below the highest point of the head lie nose, cheeks and mouth in front, cerebellum, brainstem
 and neck behind. Of the head there (`head.py`), the front third of its length holds more than a fifth of every section
 where there is a face, and next to nothing where the brain was cut out or the face cut off. At least two centimetres of
-these must be in the picture. On real heads: 27 % of a section in a whole one, 6 % in a clinical one whose picture ends
-at the eyes, none in three without skull.
+these must be in the picture. The limit was set on five real volumes, of which one shows a face.
 
 Not seen are faces that were blurred or replaced (which are not theirs), ears, and volumes whose affine is wrong.
 """

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainvq.data.cache import AS_IT_IS, Facts, Images, Progress, open_images
-from brainvq.data.slicing import Slicing
+from brainvq.data.cache import Facts, Images, Progress, open_images
+from brainvq.data.slicing import AS_IT_IS, Slicing
 from brainvq.data.sources import Source
 from brainvq.data.transforms import pad, padding_for, scale
 from brainvq.data.windows import LEVELS_8

@@ -64,6 +64,9 @@ class Slicing:
         return range(start, stop, int(found["step"] or 1))
 
 
+AS_IT_IS = Slicing()
+
+
 @dataclass(frozen=True, eq=False)
 class Cut:
     """Slices of one volume: `levels` (n, H, W), uint8 where the file is 8 bit, else uint16 positions in the volume's
