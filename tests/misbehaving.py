@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,14 @@ def no_json(request: dict[str, Any]) -> Reply:
 
 def fault(request: dict[str, Any]) -> Reply:
     return Reply({"read": ctypes.string_at(0)})
+
+
+def fault_once(request: dict[str, Any]) -> Reply:
+    mark = Path(request["mark"])
+    if not mark.exists():
+        mark.touch()
+        fault(request)
+    return Reply({})
 
 
 def leave(request: dict[str, Any]) -> Reply:

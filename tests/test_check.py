@@ -50,7 +50,7 @@ def test_a_sound_folder_has_no_problems_and_its_facts(slices_folder: Path, cache
         ("validate", 2, 8, (4, 4)),
         ("test", 2, 8, (4, 4)),
     ]
-    assert found.splits[0].sizes == {"24 x 32": 12}
+    assert found.splits[0].sizes == {"32 x 24": 12}
     assert found.splits[0].types == {"uint8": 12}
     assert found.label_maps_left_out == 28
     assert found.subject_pattern == r"case_(\d+)_slice_"
@@ -111,7 +111,7 @@ def test_many_kinds_of_fault_at_once(slices_folder: Path) -> None:
         ("copy", False): 1,
         ("constant", False): 1,
     }
-    assert "24 x 30" in of(found, "mixed sizes")[0].reason
+    assert "30 x 24 pixels (height x width)" in of(found, "mixed sizes")[0].reason
     assert of(found, "in two splits")[0].reason == "subject 002 is in train (4) and validate (1)"
     assert of(found, "copy")[-1].file == f"{TRAIN}/case_003_slice_2.nii.png"
     assert "slice_0" in of(found, "copy")[-1].reason

@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,6 +226,11 @@ def test_a_second_look_reads_nothing_and_sees_the_same(folder: Path) -> None:
     assert [(found.tone is None, found.space is None) for found in first.values() if isinstance(found, Look)] == [
         *((True, False), (True, False), (False, True))
     ]
+
+
+def test_what_is_remembered_is_its_owners_alone(folder: Path, cache: Path) -> None:
+    looked(folder)
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
 
 
 def test_a_changed_file_is_looked_at_anew(folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 import io
 import json
+import shlex
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from tests.dicom_files import series
 from brainvq import session
 from brainvq.check import Findings, Problem, check, contact_sheet, sheet, table
 from brainvq.check.sheet import cells_of_volume
+from brainvq.config import override
 from brainvq.data import labels, look_cache, volume_cache, workers
 from brainvq.data.loader import open_cache
 from brainvq.data.slicing import Slicing
@@ -160,7 +163,7 @@ SHEARED = FOUR + np.array([[0, 0, 0.5, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0,
     ("kind", "change", "words"),
     [
         ("constant", lambda v, a: (v * 0 + 7, a), "every voxel is 7"),
-        ("padding", lambda v, a: (head((40, 40, 40)), a), ""),
+        ("padding", lambda v, a: (head((40, 40, 40)), a), "20 x 24 pixels are padded to 40 x 40 (height x width)"),
         ("mixed spacings", lambda v, a: (v, a * [1, 1, 1.5, 1]), "4 x 4 x 6 mm; most volumes have 4 x 4 x 4"),
         ("tilt", lambda v, a: (v, SHEARED), "7.1 degrees"),
         ("not MR", lambda v, a: (v - 1000, a), "-1000"),
@@ -189,6 +192,41 @@ def test_what_resampling_or_tiles_mend_is_not_told(study: Path) -> None:
     assert of(check(str(study), slicing=Slicing(size=(24, 24))), "padding") == []
 
 
+def test_the_advice_against_padding_clears_it(study: Path) -> None:
+    save(study / "sub-0_t1.nii", head((40, 48, 32)), np.diag([2.0, 2, 2, 1]))
+    remedies = {problem.remedy for problem in of(check(str(study)), "padding")}
+    assert remedies == {"Set data.spacing=[4,4,4], to resample all alike, or keep this volume apart."}
+    (sized,) = {problem.remedy for problem in of(check(str(study), slicing=Slicing(size=(48, 48))), "padding")}
+    assert sized.startswith("Lower data.size, to [20,24] say")
+    save(study / "sub-0_t1.nii", head((40, 48, 32)))
+    assert {p.remedy for p in of(check(str(study)), "padding")} == {"Keep this volume apart from the larger ones."}
+
+
+def test_the_plane_of_thick_slices_is_advised_until_it_is_set(study: Path) -> None:
+    save(study / "sub-0_t1.nii", head((5, 24, 16)), np.diag([16.0, 4, 4, 1]))
+    (problem,) = of(check(str(study)), "plane")
+    assert (problem.file, problem.fatal) == ("sub-0_t1.nii", False)
+    assert "thick sagittal slices (16 x 4 x 4 mm), to be cut into axial ones of 5 x 24 pixels" in problem.reason
+    assert problem.remedy == "Set data.plane=sagittal for volumes such as this."
+    for slicing in (Slicing(plane="sagittal"), Slicing(spacing=(4.0, 4.0, 4.0))):
+        assert of(check(str(study), slicing=slicing), "plane") == []
+
+
+def test_a_table_on_a_narrow_screen_breaks_between_entries(study: Path) -> None:
+    for n in range(6, 24):
+        save(study / f"sub-{n}_t1.nii", head((120 + n, 8, 8)), np.diag([1.123, 1, 1, 1]) if n % 2 else FOUR)
+    found = check(str(study))
+    console = Console(width=80, file=io.StringIO())
+    console.print(table(found))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    train = found.splits[0]
+    for counts in (train.sizes, train.spacings):
+        for name, count in list(counts.items())[:3]:
+            assert f" {name.replace(' x ', 'x')} ({count})" in text
+    assert f"and {len(train.sizes) - 3} more" in text
+    assert max(map(len, text.partition("subject in")[0].splitlines())) <= 80
+
+
 def test_a_cache_inside_the_data_is_refused_before_it_is_there(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRAINVQ_CACHE", str(study / "cache"))
     with pytest.raises(InputError, match="inside the data"):
@@ -209,6 +247,66 @@ def test_a_file_that_does_not_say_which_side_is_left(study: Path) -> None:
     content[252:256] = bytes(4)  # qform_code and sform_code
     (study / "sub-8_t1.nii").write_bytes(content)
     assert kinds(check(str(study))) == {("sides", "sub-7_t1.img", False), ("sides", "sub-8_t1.nii", False)}
+
+
+@pytest.mark.parametrize("mm", [1e-5, 0.005, 120.0, 4000.0])
+def test_spacing_that_no_scanner_has_is_told_by_itself(study: Path, mm: float) -> None:
+    save(study / "sub-8_t1.nii", affine=np.diag([mm, 4, 4, 1]))
+    found = check(str(study))
+    (odd,) = of(found, "units")
+    assert (odd.file, odd.fatal, of(found, "mixed spacings")) == ("sub-8_t1.nii", False, [])
+    assert f"{mm:.3g} x 4 x 4 mm" in odd.reason
+    assert {sizes for split in found.splits for sizes in split.spacings} == {"4 x 4 x 4", f"{mm:.3g} x 4 x 4"}
+
+
+def test_a_spacing_that_makes_volumes_too_large_is_fatal_and_takes_no_memory(study: Path) -> None:
+    found = check(str(study), slicing=Slicing(spacing=(1e-3, 1e-3, 1e-3)))
+    assert {problem.kind for problem in found.fatal} == {"too large"}
+    assert "data.spacing=[0.001, 0.001, 0.001] makes 80,000 x 96,000 x 64,000 voxels" in found.fatal[0].reason
+    assert found.fatal[0].remedy == "Make the spacing larger."
+
+
+def test_files_in_folders_of_any_name_keep_their_names(tmp_path: Path) -> None:
+    """A path may hold what parts a message."""
+    data = tmp_path / "Study: brain. One"
+    for n in range(3):
+        series(data / f"sub-{n}: t1. x", head(seed=n).transpose(2, 1, 0), SeriesInstanceUID=f"1.2.{n}")
+    bad = data / "sub-0: t1. x" / "bad: one. two.dcm"
+    bad.write_bytes(b"\0" * 128 + b"DICM" + b"\1\2\3" * 30)
+    (problem,) = check(str(data)).problems
+    assert (problem.kind, problem.file) == ("unreadable", "sub-0: t1. x/bad: one. two.dcm")
+    assert str(data) not in problem.reason
+
+
+def test_pictures_of_a_screen_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    for n in range(3):
+        series(tmp_path / f"sub-{n}", head(seed=n).transpose(2, 1, 0), SeriesInstanceUID=f"1.2.{n}")
+    no_place = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
+    kind = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "SeriesInstanceUID": "1.9"}
+    series(tmp_path / "sub-0" / "screen", head()[:1], **no_place, **kind)
+    found = check(str(tmp_path))
+    assert kinds(found) == {("left out", "sub-0/screen/IM0000.dcm", False)}
+    assert sum(split.images for split in found.splits) == 3
+
+
+def test_a_series_that_looks_like_a_label_map_is_told(tmp_path: Path) -> None:
+    for n in range(3):
+        series(tmp_path / f"sub-{n}", head(seed=n).transpose(2, 1, 0), SeriesInstanceUID=f"1.2.{n}")
+    series(tmp_path / "sub-7", (head() > 400).astype(np.uint16).transpose(2, 1, 0) * 100, SeriesInstanceUID="1.3")
+    assert ("label map", "sub-7", False) in kinds(check(str(tmp_path)))
+
+
+def test_a_part_of_known_names_is_no_name_for_the_others(tmp_path: Path) -> None:
+    for n in range(3):
+        save(tmp_path / f"sub-{n}_t1.nii")
+    save(tmp_path / "phantom.nii")
+    assert ("no subject", "phantom.nii", True) in kinds(check(str(tmp_path)))
+
+
+def test_values_beyond_any_window_are_told(study: Path) -> None:
+    save(study / "sub-8_t1.nii", head().astype(np.float64) * 1e300)
+    (problem,) = check(str(study)).problems
+    assert (problem.kind, problem.file, problem.remedy) == ("unreadable", "sub-8_t1.nii", "Rescale it.")
 
 
 def test_copies_and_subjects_in_two_splits(tmp_path: Path) -> None:
@@ -269,8 +367,8 @@ def bids(tmp_path: Path) -> Path:
 def test_participants_are_compared_with_scans_and_no_value_is_passed_on(bids: Path) -> None:
     found = check(str(bids))
     rows, scans = of(found, "participants")
-    assert "sub-9" in rows.reason
-    assert "sub-3" in scans.reason
+    assert rows.reason == "1 row without a scan of the kind asked for: sub-9"
+    assert scans.reason == "1 subject with scans and without a row: sub-3"
     assert found.fatal == ()
     assert found.participants == {"age": 3, "sex": 3}
     told = json.dumps(found.to_json())
@@ -288,6 +386,8 @@ def test_a_table_that_is_none_stops_nothing(bids: Path, content: bytes) -> None:
 
 def test_the_suffix_says_which_images_of_a_bids_data_set(bids: Path) -> None:
     sizes = {suffix: check(str(bids), suffix=suffix).splits[0].sizes for suffix in ("T1w", "FLAIR")}
+    with pytest.raises(InputError, match=r"without \*_T2w images; there are FLAIR \(4\), T1w \(4\)\. .*suffix=FLAIR"):
+        check(str(bids), suffix="T2w")
     assert {suffix: list(counts) for suffix, counts in sizes.items()} == {
         "T1w": ["20 x 24 x 16"],
         "FLAIR": ["8 x 8 x 8"],
@@ -336,6 +436,38 @@ def test_a_sheet_has_a_place_for_what_cannot_be_read(study: Path, tmp_path: Path
         assert min(image.size) > 50
 
 
+@pytest.mark.parametrize("name", ["sub-1", "site-A_baseline_0001", "W" * 300, "$x^{", "a" * 41])
+def test_names_of_a_sheet_keep_both_ends_and_clear_of_the_pictures(name: str) -> None:
+    shown = sheet._short(name)
+    assert sheet.EDGE + sheet._width(shown) < sheet.LEFT
+    start, _, end = shown.partition("…")
+    assert shown == name or (name.startswith(start) and name.endswith(end) and abs(len(start) - len(end)) <= 1)
+    assert len(shown) >= min(8, len(name))
+
+
+def test_a_sheet_says_how_much_of_it_all_is_shown(study: Path) -> None:
+    items = {"train": [Item(path, path.name, path.name) for path in sorted(study.iterdir())]}
+    assert sheet._part(items, sheet._rows(items)[:3], True) == "3 of 7 volumes shown"
+    assert sheet._part(items, sheet._rows(items)[:3], False) == "3 of 7 subjects shown, of 7 images"
+
+
+@pytest.mark.usefixtures("quick")
+def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+    """Neither as mathematics nor as what is no text."""
+    for name in ("$5_$", "$x^{", "\\frac", "a\x1b[31m\nb", "\udcff"):
+        save(tmp_path / "the $data_" / f"{name}.nii")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        contact_sheet(str(tmp_path / "the $data_"), tmp_path / "sheet.png")
+
+
+def test_a_sheet_is_not_put_among_the_data(study: Path, call: Any) -> None:
+    code, _, err = call("check", study, "--sheet", study / "deep" / "sheet.png")
+    assert code == 2
+    assert "inside the data" in err
+    assert sorted(path.suffix for path in study.iterdir()) == [".nii"] * 7
+
+
 # What training does with it.
 
 
@@ -352,8 +484,23 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return begun
 
 
-def train(data: Path, out: Path, events: list[dict[str, Any]] | None = None) -> None:
-    session.train_run(preset("keras_f8"), data, out, watch=(events if events is not None else []).append)
+def train(data: Path, out: Path, events: list[dict[str, Any]] | None = None, *settings: str) -> None:
+    experiment = override(preset("keras_f8"), list(settings))
+    session.train_run(experiment, data, out, watch=(events if events is not None else []).append)
+
+
+def test_the_check_that_is_named_reads_as_the_training_did(
+    study: Path, tmp_path: Path, trainings: list[Path], call: Any
+) -> None:
+    save(study / "sub-0_t1.nii", head() * 0 + 3)
+    events: list[dict[str, Any]] = []
+    train(study, tmp_path / "run", events, "data.subject_pattern=sub-(\\d)", "data.size=[24,24]")
+    (note,) = [event["message"] for event in events if event["event"] == "note"]
+    command = note.partition("see ")[2]
+    assert command == f"brainvq check {study} --set 'data.subject_pattern=sub-(\\d)' --set 'data.size=[24,24]'"
+    code, out, _ = call(*shlex.split(command)[1:])
+    assert code == 0
+    assert "1 warning" in out
 
 
 def test_training_begins_with_sound_data_and_tells_warnings_in_a_line(
@@ -365,7 +512,7 @@ def test_training_begins_with_sound_data_and_tells_warnings_in_a_line(
     train(study, tmp_path / "again", events)
     assert trainings == [tmp_path / "run", tmp_path / "again"]
     (note,) = [event["message"] for event in events if event["event"] == "note"]
-    assert note == f"warnings about {study}: 1; see brainvq check {study}"
+    assert note == f"1 warning about {study}; see brainvq check {study}"
     assert [event["done"] for event in events if event["event"] == "read"] == [7], "what was seen before is not read"
 
 

@@ -184,7 +184,7 @@ def test_a_frame_that_lies_about_its_size_is_refused_before_it_is_decoded(tmp_pa
     other = save(image(volume(1, 32, 33)[0]), tmp_path / "other", syntax)
     told = {name: fragment(path) for name, path in (("whole", files[1]), ("other", other))}
     files[1].write_bytes(files[1].read_bytes().replace(told["whole"], told["other"]))
-    refused(files, "33 x 32", "32 x 32", files[1].name)
+    refused(files, "32 x 33", "32 x 32", files[1].name)
     data = bytearray(told["whole"])
     at = data.index(b"\xff\x51") + 6 if syntax == JPEG2000Lossless else data.index(b"\xff\xf7") + 5
     struct.pack_into(">L" if syntax == JPEG2000Lossless else ">H", data, at, 60_000)
@@ -286,7 +286,7 @@ def test_slices_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     ):
         refused(series(tmp_path / str(n), volume(), **{keyword: ("each", values)}), words)
     files = series(tmp_path / "a", volume(4)) + series(tmp_path / "b", volume(1, 8), positions=[(0, 0, 8)])
-    refused(files, "2 sizes", "7 x 6", "7 x 8")
+    refused(files, "2 sizes", "6 x 7 and 8 x 7 (rows x columns)")
     refused(files[:2], "2 slices")
     refused(files[:1], "Give the folder", path=files[0])
     refused([tmp_path / "none.dcm"], "No such file")
@@ -341,7 +341,7 @@ def test_no_word_of_a_patient_comes_out(
     odd = series(tmp_path / "odd", volume(), SpecificCharacterSet="ISO_IR 100")
     odd[0].write_bytes(odd[0].read_bytes().replace(b"ISO_IR 100", b"DOE^JANE  "))  # of which pydicom warns
     compressed = series(tmp_path / "j2k", volume(3, 32, 32), syntax=JPEG2000Lossless)
-    (found,), _ = dicom.find_series(files)
+    (found,) = dicom.find_series(files).series
     data, codestream = files[1].read_bytes(), compressed[1].read_bytes()
     caplog.set_level(logging.DEBUG)
     caplog.clear()

@@ -1,5 +1,6 @@
 """Files are put together by what their headers say; what is no slice of a volume is left out, and nothing is named."""
 
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from brainvq.errors import InputError
 
 def found(*files: list[Path]) -> list[tuple[str, int]]:
     """Labels and numbers of slices; nothing may be wrong."""
-    series, errors = dicom.find_series([file for some in files for file in some])
-    assert not errors
-    return [(one.label, len(one.files)) for one in series]
+    study = dicom.find_series([file for some in files for file in some])
+    assert not study.broken
+    return [(one.label, len(one.files)) for one in study.series]
 
 
 def test_dicom_is_known_by_its_mark(tmp_path: Path) -> None:
@@ -34,8 +35,8 @@ def test_series_are_told_apart_in_one_folder_and_put_together_from_several(tmp_p
     more = series(
         tmp_path / "b", volume(2), SeriesInstanceUID="1.1", positions=[(0, 0, 8), (0, 0, 10)], SeriesNumber=12
     )
-    assert found(first, second, more) == [("series-012", 6), ("series-002", 3)]
-    (one, _), _ = dicom.find_series([*more[::-1], *second, *first])
+    assert found(first, second, more) == [("series-012", 6), ("series-001", 3)]
+    one, _ = dicom.find_series([*more[::-1], *second, *first]).series
     assert one.files == (*first, *more)
     assert one.folder == tmp_path
     assert dicom.read(one.files, path=tmp_path, name="", subject=None).voxels.shape == (7, 6, 6)
@@ -50,7 +51,7 @@ def test_stacks_at_the_same_places_are_parted(tmp_path: Path, keyword: str, valu
         *series(tmp_path, volume(4) + 9, names=[f"b{n}" for n in range(4)], **{keyword: values[1]}),
     ]
     assert found(files) == [("series-003", 4), ("series-003-2", 4)]
-    (one, other), _ = dicom.find_series(files)
+    one, other = dicom.find_series(files).series
     assert (one.files, other.files) == (tuple(files[:4]), tuple(files[4:]))
 
 
@@ -70,6 +71,104 @@ def test_time_points_and_copies(tmp_path: Path) -> None:
 def test_a_file_of_many_frames_is_a_series(tmp_path: Path) -> None:
     files = [save(enhanced(volume(), [(0, 0, n) for n in range(5)]), tmp_path / name) for name in ("a", "b")]
     assert found(files) == [("series-003", 1), ("series-003-2", 1)]
+
+
+def test_stacks_in_the_same_folders_are_parted_by_what_they_show_first(tmp_path: Path) -> None:
+    """Two echoes of which each lies in two folders, and a copy of both in a third."""
+    low, high = [(0, 0, 2 * n) for n in range(3)], [(0, 0, 2 * n) for n in range(3, 6)]
+    files = [
+        file
+        for folder, places in (("a", low), ("b", high), ("copy", low + high))
+        for echo in (1, 2)
+        for file in series(
+            tmp_path / folder,
+            volume(len(places)),
+            positions=places,
+            EchoNumbers=echo,
+            names=[f"{echo}-{n}" for n in range(len(places))],
+        )
+    ]
+    whole = [file for file in files if file.parent.name != "copy"]
+    assert sorted(found(whole)) == [("series-003", 6), ("series-003-2", 6)]
+    assert sum(count for _, count in found(files)) == 24
+
+
+def test_rounding_parts_no_stack(tmp_path: Path) -> None:
+    """Direction cosines on both sides of 0.05, where a rounding to one digit would break."""
+    files = []
+    for echo in (1, 2):
+        turned = [(1.0, cosine, 0.0, -cosine, 1.0, 0.0) for cosine in (0.0499, 0.0501, 0.0499, 0.0501)]
+        names, facing = [f"{echo}-{n}" for n in range(4)], ("each", [list(one) for one in turned])
+        files += series(tmp_path, volume(4), EchoNumbers=echo, names=names, ImageOrientationPatient=facing)
+    assert found(files) == [("series-003", 4), ("series-003-2", 4)]
+
+
+def test_directions_of_one_series_are_parted(tmp_path: Path) -> None:
+    files = [
+        *series(tmp_path, volume(4), names=list("abcd")),
+        *series(tmp_path, volume(4), names=list("efgh"), ImageOrientationPatient=[1.0, 0, 0, 0, 0, -1.0]),
+    ]
+    assert found(files) == [("series-003", 4), ("series-003-2", 4)]
+
+
+def test_two_patients_under_one_number_are_two_series(tmp_path: Path) -> None:
+    first = series(tmp_path / "a", volume(3))
+    second = series(tmp_path / "b", volume(3), positions=[(0, 0, 2 * n + 6) for n in range(3)], PatientID="2")
+    assert found(first, second) == [("series-003", 3), ("series-003", 3)]
+
+
+def test_whose_a_series_is_can_be_compared_and_not_be_read(tmp_path: Path) -> None:
+    kinds = {
+        "a": {"StudyInstanceUID": "1.7", "PatientID": None},
+        "b": {"StudyInstanceUID": "1.7", "PatientID": SECRET},
+        "c": {"StudyInstanceUID": "1.8", "PatientID": SECRET},
+        "d": {"StudyInstanceUID": "1.9", "PatientID": ""},
+        "e": {"PatientID": None},
+    }
+    files = [
+        series(tmp_path / name, volume(3), SeriesInstanceUID=f"1.{n}", **own)
+        for n, (name, own) in enumerate(kinds.items())
+    ]
+    study = dicom.find_series([file for some in files for file in some])
+    owners = {one.folder.name: one.owners for one in study.series}
+    assert owners["a"] < owners["b"]
+    assert len(owners["b"] & owners["c"]) == 1
+    assert (len(owners["d"]), owners["e"]) == (1, frozenset())
+    assert not owners["d"] & owners["c"]
+    said = repr(study) + "".join(chain.from_iterable(owners.values()))
+    assert not any(word in said for word in (SECRET, "1.7", "1.8", "1.9"))
+    assert not any(mark in repr(study) for mark in owners["b"])
+
+
+def capture(path: Path, **elements: object) -> Path:
+    """A picture of a screen, as a viewer stores it."""
+    kept = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "SeriesInstanceUID": "1.99", **elements}
+    return save(image(volume(1)[0], ImagePositionPatient=None, ImageOrientationPatient=None, **kept), path)
+
+
+def test_pictures_of_a_screen_are_left_out_and_named(tmp_path: Path) -> None:
+    slices = series(tmp_path, volume(3))
+    screen = capture(tmp_path / "z")
+    saved = capture(
+        tmp_path / "y", SOPClassUID=MRImageStorage, SeriesInstanceUID="1.98", ImageType=["DERIVED", "SECONDARY"]
+    )
+    study = dicom.find_series([*slices, screen, saved])
+    assert [one.files for one in study.series] == [tuple(slices)]
+    assert set(study.captures) == {screen, saved}
+    assert str(study.captures[screen]).startswith(f"{screen}: says not where it lies")
+    for path in slices:
+        path.unlink()
+    with pytest.raises(InputError, match="says not where it lies"):
+        dicom.only_series(tmp_path)
+
+
+def test_a_slice_that_lost_its_place_is_not_taken_for_a_picture(tmp_path: Path) -> None:
+    slices = series(tmp_path, volume(3))
+    lost = save(image(volume(1)[0], ImagePositionPatient=None), tmp_path / "lost.dcm")
+    placed = series(tmp_path / "placed", volume(3), SOPClassUID="1.2.840.10008.5.1.4.1.1.7", SeriesInstanceUID="1.97")
+    study = dicom.find_series([*slices, lost, *placed])
+    assert study.captures == {}
+    assert sorted(len(one.files) for one in study.series) == [3, 4]
 
 
 def test_localisers_and_other_objects_are_left_out(tmp_path: Path) -> None:
@@ -103,9 +202,10 @@ def test_a_slice_that_is_cut_short_stays_in_its_series_so_that_it_is_missed(tmp_
 def test_a_file_whose_header_is_lost_is_an_error(tmp_path: Path) -> None:
     files = series(tmp_path, volume(4))
     files[1].write_bytes(b"\0" * 400)
-    series_found, errors = dicom.find_series(files)
-    assert [len(one.files) for one in series_found] == [3]
-    assert [str(error).startswith(f"{files[1]}: not a DICOM file") for error in errors] == [True]
+    study = dicom.find_series(files)
+    assert [len(one.files) for one in study.series] == [3]
+    assert list(study.broken) == [files[1]]
+    assert str(study.broken[files[1]]).startswith(f"{files[1]}: not a DICOM file")
     with pytest.raises(InputError, match="not a DICOM file"):
         dicom.only_series(tmp_path)
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import resource
 import shutil
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -213,6 +214,19 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(source: Source, cache: Pa
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list((cache / "slices").iterdir())
     assert len(open_cache(source)) == 12
+
+
+def test_the_cache_is_its_owners_alone(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as we make it: a folder that is there stays as it is."""
+    for name, there in (("new", False), ("old", True)):
+        folder = tmp_path / name / "cache"
+        monkeypatch.setenv("BRAINVQ_CACHE", str(folder))
+        if there:
+            folder.mkdir(parents=True)
+            folder.chmod(0o755)
+        open_cache(source)
+        assert stat.S_IMODE(folder.stat().st_mode) == (0o755 if there else 0o700)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) != 0o700, "only the cache itself"
 
 
 def test_the_cache_is_never_inside_the_data(

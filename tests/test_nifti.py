@@ -108,7 +108,7 @@ def voxels(draw: st.DrawFn, types: tuple[str, ...] = (*INTEGERS, "float32", "flo
     dtype = np.dtype(draw(st.sampled_from(types)))
     shape = draw(st.tuples(*[st.integers(1, 6)] * 3))
     if dtype.kind == "f":
-        elements: Any = st.floats(allow_nan=False, allow_infinity=False, width=dtype.itemsize * 8)
+        elements: Any = st.floats(-(2.0**100), 2.0**100, width=dtype.itemsize * 8)
     else:
         edges = np.iinfo(dtype)
         elements = st.integers(max(edges.min, -(2**53)), min(edges.max, 2**53))
@@ -514,6 +514,13 @@ def test_voxels_that_are_not_finite_are_counted(tmp_path: Path, bad: float, dtyp
     values = VOXELS.astype(dtype)
     values[2, 1, :2] = bad
     refused(saved(tmp_path / "a.nii.gz", made(values)), "2 of 60", "NaN or infinite")
+
+
+@pytest.mark.parametrize("value", [1e300, -1e300, 2e38])
+def test_values_that_no_window_can_hold_are_refused(tmp_path: Path, value: float) -> None:
+    values = VOXELS.astype(np.float64)
+    values[2, 1, 0] = value
+    refused(saved(tmp_path / "a.nii.gz", made(values)), "beyond 1.5e+38")
 
 
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, -(2**63)])

@@ -169,7 +169,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
 
 def test_size_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(save(tmp_path / "one.png", np.zeros((1, 1), np.uint8)), "1 x 1", "8 x 8")
-    refused(save(tmp_path / "thin.png", np.zeros((40, 7), np.uint8)), "7 x 40")
+    refused(save(tmp_path / "thin.png", np.zeros((40, 7), np.uint8)), "40 x 7 pixels (height x width)")
     monkeypatch.setattr("brainvq.data.pictures.LARGEST", 99)
     refused(save(tmp_path / "big.png", np.zeros((10, 10), np.uint8)), "at most 99")
 
@@ -235,6 +235,10 @@ def test_writing_refuses_what_it_would_change(tmp_path: Path) -> None:
             write(scan, tmp_path / name)
     with pytest.raises(InputError, match="cannot be written"):
         write(scan, tmp_path / "no folder" / "a.npy")
+    volume = Scan(np.zeros((4, 10, 10), np.uint8), np.eye(4), None, "a")
+    for name in ("a.png", "a.tif", "a.npy"):
+        with pytest.raises(InputError, match=r"3 axes. Name it .nii.gz"):
+            write(volume, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 

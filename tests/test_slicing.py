@@ -124,6 +124,20 @@ def test_the_slices_asked_for_are_taken() -> None:
         Slicing(spacing=(1.0, 0.0, 1.0))
 
 
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_mean_nothing_are_refused(bad: float) -> None:
+    with pytest.raises(InputError, match="above zero"):
+        Slicing(spacing=(1.0, 1.0, bad))
+
+
+def test_what_would_not_fit_into_memory_is_refused_before_it_is_made() -> None:
+    for tiny in (1e-3, 1e-300):
+        with pytest.raises(InputError, match=r"data\.spacing=.* voxels .*Make the spacing larger"):
+            resample(head(), np.eye(4), (tiny, tiny, tiny))
+    with pytest.raises(InputError, match=r"data\.size"):
+        Slicing(size=(10**9, 10**9))
+
+
 def test_8_bit_volumes_keep_their_levels() -> None:
     scan = Scan((head() / 8).astype(np.uint8), np.eye(4), "1", "a")
     np.testing.assert_array_equal(cut(scan, Slicing(slices="all")).levels, np.moveaxis(scan.voxels, 2, 0))

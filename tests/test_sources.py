@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.dicom_files import series, volume
 
-from brainvq.data.layouts import natural, split_name
+from brainvq.data import labels
+from brainvq.data.labels import evidence, label_maps
+from brainvq.data.layouts import find_layout, natural, split_name
+from brainvq.data.scan import Scan
 from brainvq.data.sources import Source, open_source, open_splits
+from brainvq.data.subjects import by_place, have_form
 from brainvq.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -185,11 +190,54 @@ def test_a_black_slice_among_label_maps_goes_with_them(tmp_path: Path) -> None:
     assert len(open_source(tmp_path, split=None)) == 4
 
 
+def blobs(*values: float, dtype: str = "int16", background: float = 0) -> np.ndarray:
+    """(20, 20, 20): a box of each value, one beside the other."""
+    voxels = np.full((20, 20, 20), background, dtype)
+    for n, box in enumerate(np.array_split(np.arange(2, 18), len(values))):
+        voxels[box[0] : box[-1] + 1, 4:16, 4:16] = values[n]
+    return voxels
+
+
+def test_a_volume_is_judged_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However alike the names; one of a single value, such as a lesion map without lesions, goes with the maps."""
+    noise = RNG.normal(300, 90, (20, 20, 20)).astype(np.int16)
+    stored = {
+        "p1_1": noise,
+        "p1_2": blobs(3, 7),
+        "p2_1": noise + 1,
+        "p2_2": blobs(3),
+        "p3_2": blobs(0),
+        "other": blobs(0),
+    }
+    monkeypatch.setattr(labels, "read", lambda path: Scan(stored[path.stem], np.eye(4), None, "a"))
+    paths = [Path(f"{name}.nii") for name in stored]
+    assert {path.stem for path in label_maps(paths)} == {"p1_2", "p2_2", "p3_2"}
+    assert label_maps(paths, {path: (path,) for path in paths}) == set(), "of a series"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_what_labels_of_a_volume_look_like(dtype: str) -> None:
+    def of_labels(voxels: np.ndarray) -> bool:
+        return evidence(voxels.astype(dtype)).of_labels
+
+    assert of_labels(blobs(1, 2, 3))
+    assert of_labels(blobs(2, 41, 17, background=5)), "background need not be the least"
+    odd = blobs(1, 2, background=3)
+    odd[0, 0, 0] = 0
+    assert of_labels(odd)
+    assert not of_labels(np.where(blobs(1) > 0, RNG.integers(0, 200, (20, 20, 20)), 3)), "noise on a background"
+    larger = RNG.integers(0, 200, (12, 12, 12)).repeat(4, 0).repeat(4, 1).repeat(4, 2)
+    assert not of_labels(larger), "a scan of which each voxel is repeated"
+    flat = np.where(blobs(1) > 0, RNG.integers(100, 120, (20, 20, 20)), 10)
+    flat[0, 0, 0] = 0
+    assert not of_labels(flat), "a single voxel below a constant background"
+
+
 def test_nothing_but_label_maps_is_refused(tmp_path: Path) -> None:
     labels = np.zeros((40, 40), np.uint8)
     labels[10:30, 10:30] = 1
     picture(tmp_path / case(1), labels)
-    with pytest.raises(InputError, match="label maps"):
+    with pytest.raises(InputError, match="holds nothing but 1 label map "):
         open_splits(tmp_path)
 
 
@@ -211,6 +259,49 @@ def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
     assert open_source(data, split=None).subjects == ("000", "001", "002", "003", "004")
     (tmp_path / "again").symlink_to(data)  # the same split folder met twice is one data set
     assert len(open_source(tmp_path, split=None)) == 10
+
+
+def test_a_folder_and_a_link_to_it_are_one(tmp_path: Path) -> None:
+    fill(tmp_path / "real", range(3))
+    (tmp_path / "zlink").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "again").symlink_to(tmp_path)
+    assert len(open_source(tmp_path, split=None)) == 6
+
+
+def test_folders_that_all_link_to_each_other_are_gone_through_once(tmp_path: Path) -> None:
+    folders = [fill(tmp_path / f"d{n}", [n], slices=1) for n in range(10)]
+    for folder in folders:
+        for other in folders:
+            (folder / f"to_{other.name}").symlink_to(other)
+    assert len(open_source(tmp_path, split=None)) == 10
+
+
+def test_split_folders_of_links_into_a_pool_beside_them(tmp_path: Path) -> None:
+    """The pool is met first; and a subject that both splits link to is seen in both."""
+    for n in range(4):
+        fill(tmp_path / "pool" / str(n), [n])
+    for split, subjects in {"train": (0, 1, 2), "validate": (3,)}.items():
+        (tmp_path / split).mkdir()
+        for n in subjects:
+            (tmp_path / split / f"s{n}").symlink_to(tmp_path / "pool" / str(n))
+    assert counts(open_splits(tmp_path)) == {"train": (6, 3), "validate": (2, 1)}
+    (tmp_path / "validate" / "s0").symlink_to(tmp_path / "pool" / "0")
+    with pytest.raises(InputError, match="are of one subject"):
+        open_splits(tmp_path)
+
+
+def test_an_entry_that_cannot_be_looked_at_is_named_and_hides_nothing(tmp_path: Path) -> None:
+    fill(tmp_path, range(3))
+    (tmp_path / "self").symlink_to("self")
+    layout = find_layout(tmp_path)
+    assert len(layout.images["all"]) == 6
+    assert list(layout.broken) == [tmp_path / "self"]
+    with pytest.raises(InputError, match=r"self: cannot be read .*remove it"):
+        open_splits(tmp_path)
+    for file in tmp_path.glob("*.png"):
+        file.unlink()
+    with pytest.raises(InputError, match="self: cannot be read"):
+        open_splits(tmp_path)
 
 
 def test_a_broken_link_is_named(tmp_path: Path) -> None:
@@ -269,7 +360,7 @@ def test_patterns_that_give_no_subject_are_refused(tmp_path: Path, pattern: str 
 def test_a_subject_in_two_split_folders_is_refused(tmp_path: Path) -> None:
     fill(tmp_path / "train", (1, 2, 3))
     fill(tmp_path / "test", (2, 3, 4))
-    with pytest.raises(InputError, match=r"2 subjects are in both: 002, 003"):
+    with pytest.raises(InputError, match=r"in both: 2 subjects, 002, 003"):
         open_splits(tmp_path)
 
 
@@ -324,6 +415,113 @@ def test_the_fingerprint_changes_with_content_names_and_files_alone(slices_folde
     assert fingerprint() == first
     path.rename(path.with_name(case(1, 9)))
     assert len({first, changed, fingerprint()}) == 3
+
+
+# Whose volumes, where no name tells.
+
+
+def test_a_name_of_known_form_wants_all_names_to_have_one(tmp_path: Path) -> None:
+    """Else the sessions of sub-01 would be subjects of their own, as soon as a phantom lies beside them."""
+    for name in ("sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1", "phantom"):
+        series(
+            tmp_path / name,
+            volume(3),
+            SeriesInstanceUID=f"1.{len(name)}.{name[-1].encode()[0]}.{name[5:6].encode()[0]}",
+        )
+    with pytest.raises(InputError, match=r"phantom: no subject in its name"):
+        open_source(tmp_path, split=None)
+    shutil.rmtree(tmp_path / "phantom")
+    assert open_source(tmp_path, split=None).subjects == ("01", "02")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["anna", "bert"], False),
+        (["anna", "ms_patient20"], False),  # a loose form, by chance
+        (["anna", "patient20_a", "patient20_b"], True),  # a guess would part these two
+        (["patient1", "patient2"], True),
+        (["anna", "sub-01"], True),
+    ],
+)
+def test_which_names_tell_their_subjects(names: list[str], told: bool) -> None:
+    assert have_form([f"{name}.nii" for name in names]) is told
+
+
+def test_folders_called_by_numbers_with_dots_stay_apart() -> None:
+    names = {Path(name): name for name in (f"1.2.840.5.{n}" for n in range(9))}
+    assert list(by_place(names, {}).values()) == list(names.values())
+    files = {Path(name): name for name in ("a.1.nii.gz", "a.2.NII", "b.dcm")}
+    assert list(by_place(files, {}).values()) == ["a.1", "a.2", "b"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_who_shares_an_owner_is_one_subject_and_nobody_else(data: st.DataObject) -> None:
+    """Held against all chains of shared owners and places."""
+    names = st.builds("".join, st.tuples(st.sampled_from(["", "p1/", "p2/", "p2/x/"]), st.sampled_from("abcd")))
+    paths = {Path(name): name for name in data.draw(st.lists(names, unique=True, min_size=1, max_size=8))}
+    owners = {path: frozenset(data.draw(st.sets(st.sampled_from("123"), max_size=2))) for path in paths}
+    alone, found = by_place(paths, {}), by_place(paths, owners)
+    near = np.array([[bool(owners[a] & owners[b]) or alone[a] == alone[b] for a in paths] for b in paths], np.int64)
+    same = np.array([[found[a] == found[b] for a in paths] for b in paths])
+    np.testing.assert_array_equal(same, np.linalg.matrix_power(near, len(paths)) > 0)
+
+
+def test_series_of_one_exam_or_patient_are_one_subject(tmp_path: Path) -> None:
+    for n, (exam, patient) in enumerate([("1", "x"), ("1", None), ("2", "x"), ("3", "y"), ("4", None), ("4", "")]):
+        own = {"StudyInstanceUID": f"1.7.{exam}", "PatientID": patient, "SeriesInstanceUID": f"1.2.{n}"}
+        series(tmp_path / f"anna{n}", volume(3), **own)
+    found = {item.name: item.subject for item in open_source(tmp_path, split=None).items}
+    assert list(found.values()) == ["anna0", "anna0", "anna0", "anna3", "anna4", "anna4"]
+    (tmp_path / "train").mkdir()
+    (tmp_path / "validate").mkdir()
+    for name in found:
+        (tmp_path / name).rename(tmp_path / ("validate" if name == "anna5" else "train") / name)
+    with pytest.raises(InputError, match=r"anna4 \(train\) and .*anna5 \(validate\) are of one subject"):
+        open_splits(tmp_path)
+
+
+def test_a_subject_of_many_series_is_called_as_their_folder(tmp_path: Path) -> None:
+    for patient in ("p", "q"):
+        for n in range(5):
+            own = {"PatientID": patient, "SeriesInstanceUID": f"1.{ord(patient)}.{n}"}
+            series(tmp_path / patient / f"ser{n}", volume(3), **own)
+    assert open_source(tmp_path, split=None).subjects == ("p", "q")
+
+
+def test_names_that_are_no_text_are_divided(tmp_path: Path) -> None:
+    for n in range(3):
+        path = picture(tmp_path / f"{n}.png")
+        path.rename(tmp_path / f"scan_\udcff{n}.png")
+    sources = open_splits(tmp_path, subject_pattern=r"scan_(.*)\.png")
+    assert counts(sources)["validate"] == (1, 1)
+
+
+def test_a_series_may_lie_in_several_folders(tmp_path: Path) -> None:
+    for n in range(3):
+        stack = volume(6) + n
+        for part, at in (("a", slice(0, 3)), ("b", slice(3, 6))):
+            places = [(0, 0, 2 * k) for k in range(6)][at]
+            own = {"SeriesInstanceUID": f"1.{n}", "PatientID": str(n)}
+            series(tmp_path / f"case_{n}" / part, stack[at], positions=places, **own)
+    source = open_source(tmp_path, split=None)
+    assert [item.name for item in source.items] == ["case_0", "case_1", "case_2"]
+    assert [source[n].voxels.shape for n in range(3)] == [(7, 6, 6)] * 3
+    copy = tmp_path / "case_0" / "copy"
+    copy.mkdir()
+    for file in (tmp_path / "case_0").rglob("*.dcm"):
+        shutil.copy(file, copy / f"{file.parent.name}{file.name}")
+    names_now = {item.name for item in open_source(tmp_path, split=None).items}
+    assert names_now >= {"case_0/copy", "case_1", "case_2"}
+
+
+@pytest.mark.parametrize("kind", [["ORIGINAL", "PRIMARY", "LOCALIZER"], ["DERIVED", "SECONDARY"]])
+def test_a_folder_without_a_volume_says_so(tmp_path: Path, kind: list[str]) -> None:
+    places = {} if "LOCALIZER" in kind else {"ImagePositionPatient": None, "ImageOrientationPatient": None}
+    series(tmp_path / "s", volume(3), ImageType=kind, **places)
+    with pytest.raises(InputError, match="localisers" if "LOCALIZER" in kind else "IM0000.dcm: says not where it lies"):
+        find_layout(tmp_path)
 
 
 def test_split_names() -> None:

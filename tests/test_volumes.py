@@ -1,20 +1,25 @@
 """A volume becomes slices and comes back: same shape, orientation, units and dtype, outliers kept."""
 
+import dataclasses
 import itertools
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
+import brainvq.head as head_module
 from brainvq.data.planes import AXES, Plane, as_slices, spacing_of
 from brainvq.data.scan import Scan, Storage
 from brainvq.data.transforms import Frame, frame_of, tensor_of, to_model, to_scan
 from brainvq.data.windows import SHARE, fraction, from_fraction, volume_window
 from brainvq.errors import InputError
-from brainvq.head import head_in_volume
+from brainvq.fidelity import fidelity
+from brainvq.head import head_and_core, head_in_volume
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "int32", "float32", "float64")
 RNG = np.random.default_rng(0)
@@ -148,6 +153,59 @@ def test_the_head_of_a_volume_is_found_at_any_spacing() -> None:
     thin_mask = head_in_volume(thin, (2.0, 4.0, 4.0))
     assert (thin_mask[::2] & mask).sum() / (thin_mask[::2] | mask).sum() > 0.9
     assert not head_in_volume(np.full((5, 5, 5), 3.0), (1.0, 1.0, 1.0)).any()
+
+
+def test_the_core_lies_deeper_than_a_distance_below_the_surface() -> None:
+    """To within a grid of 2 mm."""
+    for mm in (1.0, 2.5):
+        axes = np.ogrid[tuple(slice(-60, 60 + mm / 2, mm) for _ in range(3))]
+        away = np.sqrt(sum(axis**2 for axis in axes))
+        voxels = np.where(away < 50, 800, 5).astype(np.int16)
+        found, core = head_and_core(voxels, (mm, mm, mm), 20.0)
+        depth = ndimage.distance_transform_edt(np.pad(found, 1), sampling=mm)[1:-1, 1:-1, 1:-1]
+        assert not (core & (depth < 20 - 3)).any()
+        assert core[depth > 20 + 3].all()
+
+
+@pytest.mark.parametrize("mm", [1e-6, 1.0, 1e6])
+def test_the_head_takes_little_memory_whatever_the_spacing(mm: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_module, "MOST", 1 << 13)
+    voxels = head("uint8").repeat(2, 0).repeat(2, 1)
+    tracemalloc.start()
+    found, _ = head_and_core(voxels, (mm, 1.0, 1.0), 20.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.shape == voxels.shape
+    assert peak < 5 * voxels.nbytes
+
+
+def test_a_head_that_is_found_coarsely_is_the_same_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = head()
+    fine = head_in_volume(voxels, (2.0, 2.0, 2.0))
+    monkeypatch.setattr(head_module, "MOST", voxels.size // 8)
+    coarse = head_in_volume(voxels, (2.0, 2.0, 2.0))
+    assert (coarse & fine).sum() / (coarse | fine).sum() > 0.85
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_fidelity_is_in_the_units_of_the_scan(dtype: str) -> None:
+    storage = Storage("nifti1", slope=0.5, intercept=-1000)
+    first = Scan(head("int16").clip(0, 1000) // 8, np.diag([2.0, 2, 2, 1]), None, "a", storage)
+    scan = dataclasses.replace(first, voxels=first.voxels.astype(dtype))
+    frame = frame_of(scan, (4, 4))
+    same = fidelity(scan, scan, frame)
+    assert (same.mae, same.rmse, same.ssim) == (0.0, 0.0, 1.0)
+    shifted = fidelity(scan, dataclasses.replace(scan, voxels=scan.voxels + np.dtype(dtype).type(6)), frame)
+    assert (shifted.mae, shifted.rmse) == (3.0, 3.0)
+    for medians in (shifted.median_head, shifted.median_core):
+        assert medians is not None
+        assert medians[1] - medians[0] == pytest.approx(3)
+        assert -960 < medians[0] < -930
+    mask = head_in_volume(scan.voxels, (2.0, 2.0, 2.0))
+    assert shifted.median_head is not None
+    assert shifted.median_head[0] == pytest.approx(np.median(scan.voxels[mask].astype(float) * 0.5 - 1000))
+    nothing = Scan(np.full((12, 12, 12), 3, np.int16), np.eye(4), None, "a")
+    assert fidelity(nothing, nothing, frame_of(nothing, (4, 4))).mae is None
 
 
 def test_frames_that_could_not_be_undone_are_refused() -> None:

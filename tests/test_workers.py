@@ -206,6 +206,17 @@ def test_a_worker_that_died_between_requests_is_replaced_unnoticed() -> None:
         assert pool.one(task("where"), {}).facts["pid"] != first
 
 
+def test_only_a_process_of_its_own_tells_on_a_file(tmp_path: Path) -> None:
+    """One that has served others may have been dying before, of them or of what is outside."""
+    with Workers() as pool:
+        request = {"path": "sub/a.png", "mark": str(tmp_path / "mark")}
+        pool.one(task("echo"), {})
+        assert pool.one(task("fault_once"), request).facts == {}
+    (tmp_path / "mark").unlink()
+    with Workers() as pool:
+        died(pool, "fault_once", rf"crashed \(signal {signal.SIGSEGV}\)", mark=str(tmp_path / "mark"))
+
+
 def test_an_interrupted_request_does_not_answer_the_next(pool: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     with Workers() as pool, monkeypatch.context() as patch:
         pool.one(task("where"), {})

@@ -8,17 +8,17 @@ head.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from brainvq.data.planes import spacing_of
-from brainvq.data.scan import Scan
+from brainvq.data.planes import acquired_in, spacing_of
+from brainvq.data.scan import Scan, Storage
 from brainvq.data.transforms import Frame, tensor_of
-from brainvq.head import head_in_volume
+from brainvq.head import head_and_core
 from brainvq.metrics.distortion import WINDOW, distortion
 
 DEPTH = 20.0  # millimetres
@@ -45,14 +45,12 @@ class Fidelity:
 def fidelity(original: Scan, copy: Scan, frame: Frame) -> Fidelity:
     """Of a volume and its reconstruction, both in the geometry of the file; `frame` is the original's."""
     assert original.affine is not None
-    spacing = spacing_of(original.affine)
-    head = head_in_volume(original.voxels, spacing)
-    core = ndimage.distance_transform_edt(np.pad(head, 1), sampling=spacing)[1:-1, 1:-1, 1:-1] > DEPTH
-    difference = _values(copy, head) - _values(original, head)
+    head, core = head_and_core(original.voxels, spacing_of(original.affine), DEPTH)
+    mae, rmse = _errors(original, copy, head)
     ssim, foreground = _likeness(original, copy, frame)
     return Fidelity(
-        mae=float(np.abs(difference).mean()) if difference.size else None,
-        rmse=float(np.sqrt(np.square(difference).mean())) if difference.size else None,
+        mae=mae,
+        rmse=rmse,
         median_head=_medians(original, copy, head),
         median_core=_medians(original, copy, core),
         ssim=ssim,
@@ -60,15 +58,38 @@ def fidelity(original: Scan, copy: Scan, frame: Frame) -> Fidelity:
     )
 
 
-def _values(scan: Scan, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    slope, intercept = (scan.storage.slope, scan.storage.intercept) if scan.storage else (1.0, 0.0)
-    return np.asarray(scan.voxels[mask].astype(np.float64) * slope + intercept)
+def too_narrow(original: Scan, frame: Frame) -> str | None:
+    """Why SSIM cannot be taken of this volume's slices, where that is so."""
+    if min(frame.image) >= WINDOW or original.affine is None:
+        return None
+    high, wide = frame.image
+    acquired = acquired_in(original.affine)
+    helps = f"; its own slices are {acquired}: train a model with data.plane={acquired}" if acquired else ""
+    return (
+        f"no SSIM, which needs {WINDOW} pixels a side: the model takes {frame.plane} slices, of {high} x {wide} pixels "
+        f"here (height x width){helps}"
+    )
+
+
+def _errors(original: Scan, copy: Scan, mask: NDArray[np.bool_]) -> tuple[float | None, float | None]:
+    """Mean absolute error and root of the mean squared one, plane by plane for memory's sake."""
+    count, total, squares = 0, 0.0, 0.0
+    for z in range(mask.shape[2]):
+        before, after = (scan.voxels[..., z][mask[..., z]].astype(np.float64) for scan in (original, copy))
+        error = np.abs(after - before)
+        count, total, squares = count + error.size, total + error.sum(), squares + np.square(error).sum()
+    slope = original.storage.slope if original.storage else 1.0
+    return (slope * float(total) / count, slope * math.sqrt(squares / count)) if count else (None, None)
 
 
 def _medians(original: Scan, copy: Scan, mask: NDArray[np.bool_]) -> tuple[float, float] | None:
-    if not mask.any():
-        return None
-    return float(np.median(_values(original, mask))), float(np.median(_values(copy, mask)))
+    return (_median(original, mask), _median(copy, mask)) if mask.any() else None
+
+
+def _median(scan: Scan, mask: NDArray[np.bool_]) -> float:
+    """Of values: that of the voxels as stored, which are never copied as float64, scaled."""
+    storage = scan.storage or Storage("nifti1")
+    return storage.slope * float(np.median(scan.voxels[mask])) + storage.intercept
 
 
 def _likeness(original: Scan, copy: Scan, frame: Frame) -> tuple[float | None, float | None]:

@@ -10,11 +10,12 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from brainvq.errors import InputError
+from brainvq.data.folders import walk
+from brainvq.errors import InputError, counted
 
 
 def gather(
@@ -30,17 +31,20 @@ def gather(
 
     A file in a folder keeps its place in the folder, unless its name is hidden or `leave_out(path below the folder)`;
     a file given by name is taken as it is. Where two files would get the same name, all keep the folders below the
-    nearest one that they share. A link is a file of its own.
+    nearest one that they share. A link to a file is a file of its own; folders are gone through as for training
+    (`data/folders.py`).
 
     Raises:
-        InputError: an input is missing, or holds no such file.
+        InputError: an input is missing, no file, or holds no such file, or something in a folder cannot be looked at.
     """
     found: list[tuple[Path, Path]] = []
     for given in inputs:
         if given.is_dir():
             found += _below(given, suffixes, leave_out, accept or (lambda path: path.name.lower().endswith(suffixes)))
-        elif given.exists():
+        elif given.is_file():
             found.append((given, Path(given.name)))
+        elif given.exists():
+            raise InputError(f"{given}: a pipe, socket or device. Give a file or a folder.")
         else:
             raise InputError(f"{given}: there is no such file or folder.")
     once = {_absolute(path): (path, name) for path, name in found}
@@ -72,8 +76,9 @@ def outputs(names: Sequence[Path], out: Path, *, force: bool) -> list[Path]:
 
 
 @contextmanager
-def staged(paths: Sequence[Path], out: Path) -> Iterator[list[Path]]:
-    """Where to write each of `paths` (below `out`) first: they take their names together when the block ends well.
+def staged(paths: Sequence[Path], out: Path) -> Iterator[dict[Path, Path]]:
+    """Where to write each of `paths` (below `out`) first: they take their names together when the block ends well, but
+    for those that the block has taken out.
 
     The place is a hidden folder in `out`, so on the same disk; it is gone afterwards whatever happens, and so is `out`
     if it was made for nothing.
@@ -82,12 +87,12 @@ def staged(paths: Sequence[Path], out: Path) -> Iterator[list[Path]]:
         InputError: `out` cannot be written to.
     """
     new, hidden = not out.exists(), out / f".{secrets.token_hex(8)}.tmp"
-    targets = [hidden / path.relative_to(out) for path in paths]
+    targets = {path: hidden / path.relative_to(out) for path in paths}
     try:
-        _make_folders(targets, out)
+        _make_folders(targets.values(), out)
         yield targets
-        _make_folders(paths, out)
-        for target, path in zip(targets, paths, strict=True):
+        _make_folders(targets, out)
+        for path, target in targets.items():
             target.replace(path)
     except InputError as error:  # of the folder that the user gave, not of the hidden one
         raise InputError(str(error).replace(str(hidden), str(out))) from error
@@ -98,7 +103,7 @@ def staged(paths: Sequence[Path], out: Path) -> Iterator[list[Path]]:
                 out.rmdir()
 
 
-def _make_folders(paths: Sequence[Path], out: Path) -> None:
+def _make_folders(paths: Iterable[Path], out: Path) -> None:
     try:
         for folder in {path.parent for path in paths}:
             folder.mkdir(parents=True, exist_ok=True)
@@ -111,12 +116,15 @@ def _make_folders(paths: Sequence[Path], out: Path) -> None:
 def _below(
     folder: Path, suffixes: tuple[str, ...], leave_out: Callable[[Path], bool], accept: Callable[[Path], bool]
 ) -> list[tuple[Path, Path]]:
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and accept(path))
-    names = [(path, path.relative_to(folder)) for path in found]
-    names = [(path, name) for path, name in names if not any(part.startswith(".") for part in name.parts)]
+    tree = walk(folder)
+    for error in tree.all_broken().values():
+        raise error
+    names = [(path, path.relative_to(folder)) for path in sorted(tree.all_files()) if accept(path)]
     kept = [(path, name) for path, name in names if not leave_out(name)]
     if names and not kept:
-        raise InputError(f"{folder}: all {len(names)} images are label maps by their names. Give the scans.")
+        raise InputError(
+            f"{folder}: holds {counted(len(names), 'label map')} by name, and no other images. Give the scans."
+        )
     if not kept:
         raise InputError(f"{folder}: no file in it ends in {', '.join(suffixes)}.")
     return kept

@@ -5,6 +5,7 @@ connected component with its holes filled: skull and ventricles are inside, fain
 an OASIS slice). Threshold: N. Otsu, "A threshold selection method from gray-level histograms", 1979.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 COARSE = 2.0  # millimetres at which the head in a volume is found
+MOST = 1 << 22  # voxels that it is found on, 33 litres of 2 mm: what follows takes fifty bytes for each
 
 
 def head_mask(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -47,19 +49,45 @@ def head_in_volume(voxels: NDArray[Any], spacing: tuple[float, float, float]) ->
     The same rule in three axes: a Gaussian of 4 mm (2 pixels of 2 mm), Otsu's threshold of the values from 0 (or the
     least) to their 99.9 percentile as 8 bit, one component, holes filled. Found at about 2 mm, which is ample for it.
     """
+    steps = _steps(voxels.shape, spacing)
+    return _fine(_coarse_head(voxels, spacing, steps), steps, voxels.shape)
+
+
+def head_and_core(
+    voxels: NDArray[Any], spacing: tuple[float, float, float], depth: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The head, and of it what lies deeper than `depth` mm below its surface, or the picture's; to about 2 mm."""
+    steps = _steps(voxels.shape, spacing)
+    head = _coarse_head(voxels, spacing, steps)
+    lengths = [mm * step for mm, step in zip(spacing, steps, strict=True)]
+    core = ndimage.distance_transform_edt(np.pad(head, 1), sampling=lengths)[1:-1, 1:-1, 1:-1] > depth
+    return _fine(head, steps, voxels.shape), _fine(core, steps, voxels.shape)
+
+
+def _steps(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> list[int]:
+    """Voxels to go by along each axis: some 2 mm, more where that were too many."""
     steps = [max(1, round(COARSE / mm)) for mm in spacing]
+    while math.prod(-(-n // step) for n, step in zip(shape, steps, strict=True)) > MOST:
+        steps = [step + 1 for step in steps]
+    return steps
+
+
+def _coarse_head(voxels: NDArray[Any], spacing: tuple[float, float, float], steps: list[int]) -> NDArray[np.bool_]:
     coarse = voxels[tuple(slice(None, None, step) for step in steps)].astype(np.float32)
     if coarse.min() == coarse.max():
-        return np.zeros(voxels.shape, bool)
+        return np.zeros(coarse.shape, bool)
     low = min(0.0, float(coarse.min()))
     above = coarse[coarse > low]
     levels = np.clip((coarse - low) / (np.percentile(above, 99.9) - low) * 255, 0, 255)
     sigma = [2 * COARSE / (mm * step) for mm, step in zip(spacing, steps, strict=True)]
     bright = ndimage.gaussian_filter(levels, sigma) > otsu(np.rint(levels).astype(np.uint8)) / 2
-    mask = _fill_holes(_largest(bright))
-    for axis, step in enumerate(steps):
-        mask = np.repeat(mask, step, axis=axis)
-    return mask[tuple(slice(n) for n in voxels.shape)]
+    return _fill_holes(_largest(bright))
+
+
+def _fine(mask: NDArray[np.bool_], steps: list[int], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    for axis, (step, n) in enumerate(zip(steps, shape, strict=True)):
+        mask = np.repeat(mask, min(step, n), axis=axis)
+    return mask[tuple(slice(n) for n in shape)]
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -13,9 +13,10 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainvq.codes import Codes, CodeSpec
+from brainvq.data.columns import SLICE
 from brainvq.data.planes import AXES, Plane
 from brainvq.data.scan import LARGEST_VOLUME, Scan, atomic, read
 from brainvq.data.transforms import Frame, frame_of, tensor_of, to_scan
 from brainvq.errors import InputError
 from brainvq.models import Model, PriorModel, open_model, open_prior
+from brainvq.priors.conditions import Given, Numeric, told
+from brainvq.priors.drawing import PLAIN, Drawing
 
 FORMAT = 1
 LARGEST_ARCHIVE = 1 << 28  # bytes of a file of codes, decompressed
 LARGEST_IMAGE = LARGEST_VOLUME  # pixels with padding
 TOGETHER = 16  # slices of a volume that go through the model at once
+NOTHING: Mapping[str, str] = MappingProxyType({})
 DAMAGE = (  # what the decoders of ZIP, NPY and JSON raise on foreign bytes
     *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError, SyntaxError, OverflowError),
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
@@ -165,14 +170,72 @@ class Generator:
         return self.prior.orders
 
     @torch.inference_mode()
-    def codes(self, n: int, *, seed: int = 0, first: int = 0) -> Codes:
+    def codes(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        first: int = 0,
+        wanted: Mapping[str, str] = NOTHING,
+        drawing: Drawing = PLAIN,
+        keep: tuple[Codes, Tensor] | None = None,
+    ) -> Codes:
         """Samples `first` .. `first + n - 1` of the endless sequence that `seed` starts, each level (n, *grid).
 
-        Sample i is a function of seed and i alone, whatever it is drawn together with.
+        Sample i is a function of seed and i alone, whatever it is drawn together with. `wanted`: conditions by name;
+        `conditions` tells what the others are. `keep`: codes and which of them, as `Prior.fill`.
+
+        Raises:
+            InputError: a condition that the prior does not know, or a value that it never saw; or it cannot sharpen.
         """
-        words = [np.random.SeedSequence((seed, i)).generate_state(2) for i in range(first, first + n)]
-        seeds = [int(high) << 32 | int(low) for high, low in words]
-        return self.prior.sample([torch.Generator().manual_seed(each) for each in seeds])
+        numbers = range(first, first + n)
+        generators, given = [_random(seed, i) for i in numbers], self._given(seed, numbers, wanted)
+        if keep is not None:
+            return self.prior.fill(generators, *keep, given, drawing)
+        return self.prior.sample(generators, given, drawing)
+
+    @torch.inference_mode()
+    def head(
+        self, *, seed: int = 0, number: int = 0, wanted: Mapping[str, str] = NOTHING, drawing: Drawing = PLAIN
+    ) -> Codes:
+        """Head `number` of `seed`, each level (slices, *grid): slice after slice, each on the codes of the one before.
+
+        Raises:
+            InputError: the prior was not trained on slices and those before them; or as `codes`.
+        """
+        conditions = self.conditions(seed, number, wanted)
+        found: list[Codes] = []
+        for i in self.slices:
+            values = told(self.prior.conditions, {**conditions, SLICE: str(i)})[None]
+            given = Given(values, found[-1] if found else None)
+            found.append(self.prior.sample([_random(seed, number, i)], given, drawing))
+        return tuple(torch.cat(level) for level in zip(*found, strict=True))
+
+    @property
+    def slices(self) -> range:
+        """Of a head.
+
+        Raises:
+            InputError: the prior makes none.
+        """
+        known = next((one for one in self.prior.conditions if one.name == SLICE), None)
+        if not (isinstance(known, Numeric) and known.whole and self.prior.takes_previous):
+            raise InputError(
+                "this prior makes single slices: it was not trained on the slice before. Train one with --set "
+                f"prior.previous=true --set 'conditions.columns=[\"{SLICE}\"]'."
+            )
+        return range(int(known.low), int(known.high) + 1)
+
+    def conditions(self, seed: int, i: int, wanted: Mapping[str, str] = NOTHING) -> dict[str, str]:
+        """What sample i of a seed is told: `wanted`, and else what is drawn evenly from what training has seen."""
+        told(self.prior.conditions, wanted)
+        drawn = np.random.SeedSequence((seed, i)).generate_state(2 + len(self.prior.conditions))[2:]
+        each = zip(self.prior.conditions, drawn.tolist(), strict=True)
+        return {one.name: wanted.get(one.name, one.text(word / (1 << 32))) for one, word in each}
+
+    def _given(self, seed: int, numbers: range, wanted: Mapping[str, str]) -> Given | None:
+        rows = [told(self.prior.conditions, self.conditions(seed, i, wanted)) for i in numbers]
+        return Given(torch.stack(rows)) if self.prior.conditions else None
 
     def images(self, codes: Codes) -> NDArray[np.uint8]:
         """Codes (each level (n, *grid)) as 8-bit images (n, *S), as large as those of training were without padding."""
@@ -189,6 +252,12 @@ class Generator:
             return padded
         fits = all(type(n) is int and 0 < n <= most for n, most in zip(told, padded, strict=True))
         return told if fits else padded
+
+
+def _random(*numbers: int) -> torch.Generator:
+    """Of its own for these numbers."""
+    high, low = (int(word) for word in np.random.SeedSequence(numbers).generate_state(2))
+    return torch.Generator().manual_seed(high << 32 | low)
 
 
 def load(model: str | Path, device: str | torch.device | None = None) -> Pipeline:

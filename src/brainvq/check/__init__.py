@@ -18,10 +18,10 @@ from itertools import chain
 from pathlib import Path
 
 from brainvq.check.faults import Member, faults
-from brainvq.check.findings import Findings, Problem, SplitFacts, from_error, refuse_fatal, table
+from brainvq.check.findings import Findings, Problem, SplitFacts, from_error, in_mm, refuse_fatal, table
 from brainvq.check.participants import read_participants
 from brainvq.check.roll import NOBODY, call_roll, folder_of
-from brainvq.check.sheet import contact_sheet
+from brainvq.check.sheet import contact_sheet, refuse_sheet
 from brainvq.check.volumes import faces, volume_faults
 from brainvq.data.cache import refuse_inside
 from brainvq.data.entries import Entry
@@ -32,7 +32,7 @@ from brainvq.data.looks import Look
 from brainvq.data.slicing import AS_IT_IS, Slicing
 from brainvq.errors import InputError
 
-__all__ = ["Findings", "Problem", "SplitFacts", "check", "contact_sheet", "refuse_fatal", "table"]
+__all__ = ["Findings", "Problem", "SplitFacts", "check", "contact_sheet", "refuse_fatal", "refuse_sheet", "table"]
 
 Progress = Callable[[int, int], None]
 
@@ -97,8 +97,10 @@ def _unreadable(layout: Layout, found: dict[Path, Seen], folder: Path) -> Iterab
     for path, seen in found.items():
         if isinstance(seen, InputError):
             yield from_error("broken series" if path in layout.files else "unreadable", path, seen, folder)
-    for error in layout.broken:
-        yield from_error("broken series", Path(str(error).partition(": ")[0]), error, folder)
+    for path, error in layout.broken.items():
+        yield from_error("unreadable", path, error, folder)
+    for path, error in layout.captures.items():
+        yield from_error("left out", path, error, folder, fatal=False)
 
 
 def _facts(split: str, members: list[Member]) -> SplitFacts:
@@ -111,7 +113,7 @@ def _facts(split: str, members: list[Member]) -> SplitFacts:
         images=len(members),
         slices=(min(slices.values(), default=0), max(slices.values(), default=0)),
         sizes=_count(look.size for look in looks),
-        spacings=_count(" x ".join(f"{mm:.2f}".rstrip("0").rstrip(".") for mm in space.spacing) for space in spaces),
+        spacings=_count(in_mm(space.spacing) for space in spaces),
         orientations=_count(space.orientation for space in spaces),
         types=_count(look.dtype for look in looks),
         values=(min(look.low for look in looks), max(look.high for look in looks)) if looks else None,

@@ -54,7 +54,7 @@ def _sizes(readable: Readable) -> Iterator[Problem]:
     remedy = "Crop, pad or resample the images to one size, or keep one size a folder."
     for member, look in readable:
         if look.size != expected:
-            reason = f"{look.size} pixels; most images have {expected}"
+            reason = f"{look.size} pixels (height x width); most images have {expected}"
             yield Problem("mixed sizes", member.file, reason, remedy, member.split != "test")
 
 
@@ -64,10 +64,14 @@ def _types(readable: Readable) -> Iterator[Problem]:
     if len(eight) < 2:
         return
     odd = eight[True] <= eight[False]
-    remedy = "Convert the images to one type with one scale."
+    remedy = (
+        "Convert them to one type with one scale: else 8-bit ones keep 0 to 255, each of the others gets a window of "
+        "its own, and brightness and errors do not compare."
+    )
     for member, look in readable:
         if (look.dtype == "uint8") == odd:
-            reason = f"{look.dtype}; most images are {'not ' if odd else ''}8 bit, and scaled by another rule"
+            others = f"most {'images' if look.tone else 'volumes'} are {'not ' if odd else ''}8 bit"
+            reason = f"{look.dtype}; {others}, and scaled by another rule"
             yield Problem("mixed types", member.file, reason, remedy, False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,8 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from brainvq.errors import InputError
+from brainvq.errors import InputError, counted, printable
 
+KINDS = 3  # of sizes, spacings ... in a cell of the table
 SHOWN = 5  # files of a kind of problem on the screen, and problems in an error; JSON has all
 
 
@@ -31,7 +33,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """`slices`: fewest and most scans of a subject. How many scans are of each of `sizes` (width x height of pictures,
+    """`slices`: fewest and most scans of a subject. How many scans are of each of `sizes` (height x width of pictures,
     voxels along the axes of a volume's file), `spacings` (mm to the right, to the front, to the top), `orientations`
     and `types`. `values`: lowest and highest grey value of the files; None where none could be read."""
 
@@ -74,21 +76,26 @@ class Findings:
         return {**asdict(self), "trainable": not self.fatal}
 
 
-def from_error(kind: str, path: Path, error: InputError, folder: Path) -> Problem:
-    """A fatal problem from a message of `data/`: "PATH: what is wrong. What to do."."""
+def in_mm(spacing: Iterable[float]) -> str:
+    """Three significant digits of each: what is tiny or huge is to be seen."""
+    return " x ".join(f"{mm:.3g}" for mm in spacing)
+
+
+def from_error(kind: str, path: Path, error: InputError, folder: Path, *, fatal: bool = True) -> Problem:
+    """A problem from a message of `data/`: "PATH: what is wrong. What to do."."""
     reason, _, remedy = str(error).removeprefix(f"{path}: ").rpartition(". ")
-    return Problem(kind, path.relative_to(folder).as_posix(), reason, remedy, True)
+    return Problem(kind, path.relative_to(folder).as_posix(), reason, remedy, fatal)
 
 
-def refuse_fatal(findings: Findings, data: str) -> None:
-    """Raises InputError with the first fatal problems, if there are any."""
+def refuse_fatal(findings: Findings, data: str, command: str) -> None:
+    """Raises InputError with the first fatal problems, if there are any; `command` tells all."""
     fatal = findings.fatal
     if not fatal:
         return
     told = [f"{problem.kind}: {problem.file}: {problem.reason}" for problem in fatal[:SHOWN]]
     more = [f"and {len(fatal) - SHOWN:,} more"] if len(fatal) > SHOWN else []
     remedy = f" {fatal[0].remedy}" if len(fatal) == 1 else ""
-    raise InputError(f"{data}: {'; '.join([*told, *more])}.{remedy} All that is wrong: brainvq check {data}.")
+    raise InputError(f"{data}: {'; '.join([*told, *more])}.{remedy} All that is wrong: {command}.")
 
 
 def table(findings: Findings) -> RenderableType:
@@ -98,36 +105,34 @@ def table(findings: Findings) -> RenderableType:
 
 
 def _there(findings: Findings) -> Table:
+    """A column for each split; an entry is never cut in two, however narrow the screen."""
     shown = Table(
-        title=escape(f"{findings.data}: {findings.layout}"),
+        title=escape(printable(f"{findings.data}: {findings.layout}")),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    shown.add_column("split")
-    for label in _columns(findings.volumes):
-        shown.add_column(label, justify="right", overflow="fold")
-    for split in findings.splits:
-        low, high = split.slices
-        slices = [] if findings.volumes else [f"{low}" if low == high else f"{low} to {high}"]
-        space = [_counted(split.spacings), _counted(split.orientations)] if findings.volumes else []
-        shown.add_row(
-            split.name,
-            f"{split.subjects:,}",
-            f"{split.images:,}",
-            *slices,
-            _counted(split.sizes),
-            *space,
-            _counted(split.types),
-            "-" if split.values is None else f"{split.values[0]:g} to {split.values[1]:g}",
-        )
+    facts = [_facts(split, findings.volumes) for split in findings.splits]
+    shown.add_column("split", no_wrap=True)
+    for split, own in zip(findings.splits, facts, strict=True):
+        widest = max(len(line) for cell in own.values() for line in cell.split("\n"))
+        shown.add_column(split.name, justify="right", no_wrap=True, min_width=max(widest, len(split.name)))
+    for label in facts[0] if facts else ():
+        shown.add_row(label, *(own[label] for own in facts))
     return shown
 
 
-def _columns(volumes: bool) -> list[str]:
+def _facts(split: SplitFacts, volumes: bool) -> dict[str, str]:
+    """Cells by their label."""
+    low, high = split.slices
+    many = {"subjects": f"{split.subjects:,}", "volumes" if volumes else "images": f"{split.images:,}"}
     if volumes:
-        return ["subjects", "volumes", "voxels", "mm", "axes", "type", "values"]
-    return ["subjects", "images", "slices a subject", "pixels", "type", "values"]
+        space = {"voxels": _counted(split.sizes), "mm": _counted(split.spacings), "axes": _counted(split.orientations)}
+    else:
+        each = f"{low}" if low == high else f"{low} to {high}"
+        space = {"slices a subject": each, "height x width": _counted(split.sizes)}
+    values = "-" if split.values is None else f"{split.values[0]:g} to {split.values[1]:g}"
+    return {**many, **space, "type": _counted(split.types), "values": values}
 
 
 def _counted(counts: dict[str, int]) -> str:
@@ -135,7 +140,8 @@ def _counted(counts: dict[str, int]) -> str:
     if len(counts) < 2:
         return _tight(next(iter(counts), "-"))
     most = sorted(counts.items(), key=lambda entry: -entry[1])
-    return "\n".join([f"{_tight(name)} ({count:,})" for name, count in most[:3]] + ["..."] * (len(most) > 3))
+    more = [f"and {len(most) - KINDS:,} more"] if len(most) > KINDS else []
+    return "\n".join([f"{_tight(name)} ({count:,})" for name, count in most[:KINDS]] + more)
 
 
 def _tight(name: str) -> str:
@@ -146,15 +152,16 @@ def _tight(name: str) -> str:
 def _notes(findings: Findings) -> Text:
     lines = [f"subject in a file's name: {findings.subject_pattern or 'not found'}"]
     if findings.label_maps_left_out:
-        names = ", ".join(findings.label_maps[:SHOWN]) + (", ..." if len(findings.label_maps) > SHOWN else "")
+        more = len(findings.label_maps) - SHOWN
+        names = ", ".join(findings.label_maps[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
         by_content = f" ({len(findings.label_maps):,} by their values: {names})" if findings.label_maps else ""
         lines.append(f"label maps left out:      {findings.label_maps_left_out:,}{by_content}")
     if findings.participants:
-        told = ", ".join(f"{column} of {count:,}" for column, count in findings.participants.items())
-        lines.append(f"participants.tsv:         {told}")
+        told = ", ".join(f"{column} ({count:,})" for column, count in findings.participants.items())
+        lines.append(f"participants.tsv:         columns, with filled cells: {told}")
     if findings.mean is not None:
         lines.append(f"train pixels in [-1, 1]:  mean {findings.mean:.4f}, variance {findings.variance:.4f}")
-    return Text("\n".join(lines))
+    return Text("\n".join(map(printable, lines)))
 
 
 def _problems(findings: Findings) -> Text:
@@ -163,12 +170,13 @@ def _problems(findings: Findings) -> Text:
     for (mild, kind), group in groupby(sorted(findings.problems, key=_kind), key=_kind):
         of_kind = list(group)
         remedies = {problem.remedy for problem in of_kind}
-        once = of_kind[0].remedy if len(remedies) == 1 < len(of_kind) else ""
+        once = printable(of_kind[0].remedy) if len(remedies) == 1 < len(of_kind) else ""
         heading = f"{'warning' if mild else 'problem'}: {kind} ({len(of_kind):,})"
         shown.append(heading, "yellow" if mild else "bold red").append(f"  {once}\n" if once else "\n")
         for problem in of_kind[:SHOWN]:
             remedy = "" if once else f" {problem.remedy}"
-            shown.append(f"  {problem.file}", "bold").append(f": {problem.reason}.{remedy}\n")
+            told = printable(f": {problem.reason}.{remedy}")
+            shown.append(f"  {printable(problem.file)}", "bold").append(f"{told}\n")
         if len(of_kind) > SHOWN:
             shown.append(f"  and {len(of_kind) - SHOWN:,} more; --json names all\n", "dim")
     return shown
@@ -180,12 +188,8 @@ def _kind(problem: Problem) -> tuple[bool, str]:
 
 def _verdict(findings: Findings) -> Text:
     fatal, warnings = len(findings.fatal), len(findings.problems) - len(findings.fatal)
-    beside = f"{_plural(warnings, 'warning')}" if warnings else "nothing wrong"
+    beside = f"{counted(warnings, 'warning')}" if warnings else "nothing wrong"
     if fatal:
         also = f" ({beside} beside)" if warnings else ""
-        return Text(f"Not ready: {_plural(fatal, 'problem')} to mend before training{also}.", "bold red")
+        return Text(f"Not ready: {counted(fatal, 'problem')} to mend before training{also}.", "bold red")
     return Text(f"Ready to train: {beside}.", "bold yellow" if warnings else "bold green")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

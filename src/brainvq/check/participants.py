@@ -14,6 +14,7 @@ from pathlib import Path
 
 from brainvq.check.findings import Problem
 from brainvq.data.layouts import BIDS_ROOT, natural
+from brainvq.errors import counted
 
 LONGEST = 1 << 24  # bytes of a table
 SHOWN = 5  # subjects that are named
@@ -66,11 +67,12 @@ def _scanned(root: Path, paths: Sequence[Path]) -> set[str]:
 
 
 def _problems(name: str, listed: set[str], scanned: set[str]) -> Iterator[Problem]:
-    for who, reason, remedy in (
-        (listed - scanned, "rows have no scan of the kind asked for", "Add the scans, or leave them out on purpose."),
-        (scanned - listed, "subjects with scans have no row", "Add their rows."),
+    on_purpose = "Add the scans, or leave them out on purpose."
+    for who, noun, lack, remedy in (
+        (listed - scanned, "row", "without a scan of the kind asked for", on_purpose),
+        (scanned - listed, "subject", "with scans and without a row", "Add their rows."),
     ):
         if who:
             some = sorted(who, key=natural)
             told = ", ".join(some[:SHOWN]) + (", ..." if len(some) > SHOWN else "")
-            yield Problem("participants", name, f"{len(some):,} {reason}: {told}", remedy, False)
+            yield Problem("participants", name, f"{counted(len(some), noun)} {lack}: {told}", remedy, False)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from brainvq.check.findings import Problem, from_error
 from brainvq.data.layouts import LABEL_FOLDER, SPLITS, Layout, natural, split_name
-from brainvq.data.subjects import SUBJECT_PATTERNS, Item, divide, known_form, with_subjects
-from brainvq.errors import InputError
+from brainvq.data.subjects import SUBJECT_PATTERNS, Item, divide, have_form, with_subjects
+from brainvq.errors import InputError, counted
 
 NOBODY = ""  # the subject of a file whose name yields none
 Items = dict[str, list[Item]]
@@ -46,13 +46,13 @@ def call_roll(folder: Path, layout: Layout, labels: set[Path], pattern: str | No
     kept = {split: [path for path in paths if path not in labels] for split, paths in layout.images.items()}
     kept = {split: paths for split, paths in kept.items() if paths}
     if not kept:
-        reason = f"all {len(labels)} images are label maps (few values, large areas)"
+        reason = f"nothing but {counted(len(labels), 'label map')} (few values, large areas)"
         return Roll({}, pattern, (Problem("label map", ".", reason, "Give the scans.", True),))
     names = {path: path.relative_to(layout.root).as_posix() for paths in kept.values() for path in paths}
-    guessed = pattern is None and layout.volumes and not known_form(list(names.values()))
+    guessed = pattern is None and layout.volumes and not have_form(list(names.values()))
     if guessed:
         items = with_subjects(layout, kept, None)
-        problems = [_guessed(items)]
+        problems = [_guessed(items, by_owner=bool(layout.owners))]
     else:
         items, found, missed = _with_subjects(layout, kept, names, pattern)
         problems = [_no_subject(folder, missed, len(names), found, pattern)] if missed else []
@@ -100,11 +100,13 @@ def _hits(pattern: str, names: dict[Path, str]) -> set[Path]:
     return {path for path, name in names.items() if (match := regex.search(name)) and match[group]}
 
 
-def _guessed(items: Items) -> Problem:
+def _guessed(items: Items, *, by_owner: bool) -> Problem:
     """Volumes without a known form of name are taken as a subject each, or a folder of a few as one."""
+    rule = ", DICOM series of one examination or patient number for one" if by_owner else ""
     members = [item for own in items.values() for item in own]
     count = len({item.subject for item in members})
-    reason = f"no form of name that is known: {len(members):,} volumes are taken for {count:,} subjects"
+    taken = f"{counted(len(members), 'volume')} taken for {counted(count, 'subject')}{rule}"
+    reason = f"no form of name that is known: {taken}"
     remedy = (
         f"Their names would be such as {members[0].subject!r}. If somebody has several volumes, say who with "
         r"--subject-pattern 'REGEX', one group around the subject, such as 'scan_(\d+)_'."
@@ -117,7 +119,7 @@ def _no_subject(folder: Path, missed: list[Path], count: int, found: str | None,
     return Problem(
         "no subject",
         missed[0].relative_to(folder).as_posix(),
-        f"no subject in the names of {len(missed):,} of {count:,} files, this the first{searched}",
+        f"no subject in the names of {len(missed):,} of {counted(count, 'file')}, this the first{searched}",
         r"Say where it is with --subject-pattern 'REGEX', one group around it, such as 'scan_(\d+)_'.",
         True,
     )

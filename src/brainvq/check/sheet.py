@@ -16,26 +16,30 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
 from brainvq.check.roll import Items, call_roll, folder_of
 from brainvq.data.labels import label_maps
 from brainvq.data.layouts import Layout, find_layout, natural
 from brainvq.data.look_cache import known_labels
-from brainvq.data.looks import spacing_along
-from brainvq.data.planes import AXES, Plane, as_slices, spacing_of
+from brainvq.data.planes import AXES, Plane, as_slices, spacing_along, spacing_of
 from brainvq.data.scan import atomic, read
 from brainvq.data.slicing import Slicing
 from brainvq.data.subjects import Item
 from brainvq.data.windows import fraction, volume_window, window_of
-from brainvq.errors import InputError
+from brainvq.errors import InputError, counted, printable
 from brainvq.head import head_in_volume
 
 ROWS, COLUMNS = 6, 8
 AXIAL = 4  # slices of a volume beside the middle ones; an even number spreads around the middle
 CELL = 1.4  # inches
 DOTS = 130  # an inch
-LEFT, TOP, GAP, EDGE = 1.25, 0.95, 0.07, 0.3  # inches
+LEFT, TOP, GAP, EDGE = 1.7, 0.95, 0.07, 0.3  # inches
+POINTS = 72  # an inch
+LONGEST = 40  # letters of a name that are tried
+NAME = FontProperties(size=11)  # of a subject
 DARK, LIGHT, DIM, RED = "#0f1216", "#e8eaed", "#8b949e", "#ff7b72"
 COLOURS = {"train": "#79c0ff", "validate": "#d2a8ff", "test": "#7ee787", "all": LIGHT}
 Row = tuple[str, str, list[Item]]  # split, subject, its scans
@@ -54,12 +58,9 @@ def contact_sheet(data: str, path: Path, *, subject_pattern: str | None = None, 
     """Draw up to 6 subjects of all splits by 8 slices into a PNG file; a file that cannot be read has its place too.
 
     Raises:
-        InputError: the folder cannot be opened, `path` is not a .png, exists already or cannot be written.
+        InputError: the folder cannot be opened, or `path` cannot be written; and what `refuse_sheet` raises.
     """
-    if path.suffix.lower() != ".png":
-        raise InputError(f"{path}: a contact sheet is a PNG file. Name it .png.")
-    if path.exists():
-        raise InputError(f"{path} exists; nothing was changed. Give another name, or remove it.")
+    refuse_sheet(data, path)
     folder = folder_of(data)
     layout = find_layout(folder, suffix)
     items = call_roll(folder, layout, _labels(layout), subject_pattern).items
@@ -68,13 +69,19 @@ def contact_sheet(data: str, path: Path, *, subject_pattern: str | None = None, 
         figure.savefig(file, format="png", dpi=DOTS, facecolor=DARK)
 
 
+def refuse_sheet(data: str, path: Path) -> None:
+    """Raises InputError where `path` is not a .png, exists already, or lies inside the data."""
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path}: a contact sheet is a PNG file. Name it .png.")
+    if path.exists():
+        raise InputError(f"{path} exists; nothing was changed. Give another name, or remove it.")
+    if path.resolve().is_relative_to(folder_of(data).resolve()):
+        raise InputError(f"{path}: would lie inside the data {data}, and be read with them. Name a file elsewhere.")
+
+
 def _labels(layout: Layout) -> set[Path]:
-    """Label maps; none where a file that cannot be read is among the samples, since the sheet only shows."""
-    try:
-        paths = [path for own in layout.images.values() for path in own]
-        return label_maps(paths, layout.files, known_labels(paths))
-    except InputError:
-        return set()
+    paths = [path for own in layout.images.values() for path in own]
+    return label_maps(paths, layout.files, known_labels(paths))
 
 
 def _rows(items: Items) -> list[Row]:
@@ -101,20 +108,36 @@ def _draw(title: str, items: Items, rows: Sequence[Row], volumes: bool) -> Figur
     height = TOP + max(1, len(rows)) * (CELL + GAP + 0.16) + EDGE / 2
     figure = Figure(figsize=(width, height), facecolor=DARK)
     FigureCanvasAgg(figure)
-    images, what = sum(map(len, items.values())), "volumes" if volumes else "images"
-    figure.text(EDGE / width, 1 - 0.42 / height, title, color=LIGHT, size=17, weight="bold", va="center")
-    told = [f"{split} {len({i.subject for i in own}):,} subjects, {len(own):,} {what}" for split, own in items.items()]
+    what = "volume" if volumes else "image"
+    name = printable(title)
     figure.text(
-        EDGE / width, 1 - 0.72 / height, f"{images:,} {what}   ·   " + "   ·   ".join(told), color=DIM, size=9.5
+        EDGE / width, 1 - 0.42 / height, name, color=LIGHT, size=17, weight="bold", va="center", parse_math=False
     )
+    told = [
+        f"{split} {counted(len({item.subject for item in own}), 'subject')}, {counted(len(own), what)}"
+        for split, own in items.items()
+    ]
+    text = "   ·   ".join([_part(items, rows, volumes), *told])
+    figure.text(EDGE / width, 1 - 0.72 / height, text, color=DIM, size=9.5)
     for row, (split, subject, own) in enumerate(rows):
         bottom = height - TOP - (row + 1) * (CELL + GAP + 0.16) + GAP + 0.16
         middle = (bottom + CELL / 2) / height
-        figure.text(EDGE / width, middle + 0.09 / height, _short(subject), color=LIGHT, size=11, va="bottom")
+        name = _short(printable(subject))
+        at = EDGE / width, middle + 0.09 / height
+        figure.text(*at, name, color=LIGHT, fontproperties=NAME, va="bottom", parse_math=False)
         figure.text(EDGE / width, middle + 0.02 / height, split, color=COLOURS[split], size=9, va="top")
         for column, cell in enumerate(cells_of_volume(own[0]) if volumes else _cells_of_pictures(own, columns)):
             _show(figure, (LEFT + column * (CELL + GAP), bottom, CELL, CELL), cell)
     return figure
+
+
+def _part(items: Items, rows: Sequence[Row], volumes: bool) -> str:
+    """How much of it all is shown."""
+    members = [item for own in items.values() for item in own]
+    if volumes:
+        return f"{len(rows):,} of {counted(len(members), 'volume')} shown"
+    subjects = len({(split, item.subject) for split, own in items.items() for item in own})
+    return f"{len(rows):,} of {counted(subjects, 'subject')} shown, of {counted(len(members), 'image')}"
 
 
 def _cells_of_pictures(own: list[Item], columns: int) -> Iterator[Cell]:
@@ -163,4 +186,15 @@ def _show(figure: Figure, place: tuple[float, float, float, float], cell: Cell) 
 
 
 def _short(subject: str) -> str:
-    return subject if len(subject) <= 10 else subject[:9] + "…"
+    """Cut in the middle, for names often differ in their ends, until it keeps clear of the first picture."""
+    shown, kept = subject, min(len(subject), LONGEST)
+    while _width(shown) > LEFT - EDGE - 2 * GAP or len(shown) > LONGEST:
+        kept -= 1
+        shown = f"{subject[: (kept + 1) // 2]}…{subject[len(subject) - kept // 2 :]}"
+    return shown
+
+
+def _width(text: str) -> float:
+    """Inches."""
+    width, _, _ = text_to_path.get_text_width_height_descent(text, NAME, ismath=False)
+    return float(width) / POINTS

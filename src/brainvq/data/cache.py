@@ -54,6 +54,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("BRAINVQ_CACHE") or "~/.cache/brainvq").expanduser()
 
 
+def make_cache_folder() -> Path:
+    """The cache folder, made where it is missing: what lies in it is its owner's alone, as the scans may be."""
+    folder = cache_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
 def refuse_inside(data: Path) -> None:
     """Raises InputError where the cache would lie inside the data: it would be data too."""
     if cache_folder().resolve().is_relative_to(data.resolve()):
@@ -85,6 +92,7 @@ def open_images(source: Source, slicing: Slicing = AS_IT_IS, progress: Progress 
     if facts is None or (source.volumes and _places(target, facts) is None):
         _discard(target)
         try:
+            make_cache_folder()
             facts = _build(source, slicing, target, progress or (lambda done, total: None))
         except OSError as error:
             raise InputError(

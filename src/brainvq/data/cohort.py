@@ -31,7 +31,7 @@ from PIL import Image
 from scipy import ndimage
 
 from brainvq.data.anatomy import ACQUISITIONS, NOISE, Traits, draw_traits, make_head, scan
-from brainvq.data.cache import cache_folder
+from brainvq.data.cache import cache_folder, make_cache_folder
 from brainvq.data.template import Template, load_template
 from brainvq.errors import InputError
 
@@ -224,6 +224,7 @@ def cached_cohort(
     target = cache_folder() / "cohorts" / request.key / "cohort"  # data are named by their folder
     if (target / "cohort.json").is_file():
         return target
+    make_cache_folder()
     with _beside(target) as folder:
         made = folder / "new"
         made.mkdir()

@@ -112,10 +112,12 @@ def _shared(pixels: Sequence[Pixels]) -> Pixels:
     """What all files say alike."""
     if not pixels:
         raise Refused("no files. Give the folder that holds the slices.")
-    sizes = {(one.columns, one.rows) for one in pixels}
+    sizes = {(one.rows, one.columns) for one in pixels}
     if len(sizes) > 1:
-        listed = " and ".join(f"{columns} x {rows}" for columns, rows in sorted(sizes)[:2])
-        raise Refused(f"its slices are of {len(sizes)} sizes, {listed} among them. Give each size by itself.")
+        listed = " and ".join(f"{rows} x {columns}" for rows, columns in sorted(sizes)[:2])
+        raise Refused(
+            f"its slices are of {len(sizes)} sizes, {listed} (rows x columns) among them. Give each size by itself."
+        )
     if len({(one.dtype, one.inverted, one.inverted and one.stored) for one in pixels}) > 1:
         raise Refused("its slices differ in how they store values. Export it again.")
     return pixels[0]

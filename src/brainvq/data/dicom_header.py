@@ -2,15 +2,18 @@
 
 Source: DICOM PS3.10 (the file), PS3.3 C.7.6.2 (image plane), C.7.6.3 (image pixel) and C.7.6.16 (the functional groups
 of enhanced multi-frame files). pydicom takes the elements apart; only those of `ELEMENTS` are looked at, so that no
-name, date or number of a patient enters the program. Where we are stricter: pydicom ends without a word where a file
-does, and inflates a deflated file whatever it grows to.
+name and no date of a patient enters the program. The numbers of patient and examination are read to tell whether two
+series are of one person, and leave here as hashes under a key that ends with the process. Where we are stricter:
+pydicom ends without a word where a file does, and inflates a deflated file whatever it grows to.
 """
 
+import hashlib
 import math
 import mmap
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,9 @@ from brainvq.data.dicom_guard import NotAnImage, Refused, guarded
 from brainvq.data.dicom_pixels import NATIVE, PLUGINS, Pixels, locate
 from brainvq.data.scan import LARGEST_VOLUME
 
+OWNERS = ("StudyInstanceUID", "PatientID")
 ELEMENTS = (
+    *OWNERS,
     *("SOPClassUID", "ImageType", "SeriesInstanceUID", "SeriesNumber", "EchoNumbers"),
     *("SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
@@ -32,6 +37,9 @@ ELEMENTS = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 PREAMBLE = 128  # bytes before the mark "DICM"
+CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # secondary capture; those of many frames have one more number
+NOWHERE = "says not where it lies in the patient (a screenshot?). Give the series that it was made from."
+KEY = secrets.token_bytes(16)
 DEFLATED = "1.2.840.10008.1.2.1.99"
 LARGEST_NUMBER = 1e9  # of a length in mm, a slope, an intercept: beyond, a header is broken
 SKEWED = 5e-3  # of direction cosines, some of which are written with three digits
@@ -54,13 +62,17 @@ class Frame:
 @dataclass(frozen=True)
 class File:
     """`series` serves to tell series apart, and is never shown. `stack`: echo and kind of image, which part the slices
-    of a series. `refusal`: why this image cannot be read, "Reason. Remedy."; then `frames` may be empty."""
+    of a series. `owners`: of the same examination or patient is what shares one of these hashes. `capture`: a picture
+    that was made of others, without geometry. `refusal`: why this image cannot be read, "Reason. Remedy."; then
+    `frames` may be empty."""
 
     path: Path
     series: str
     number: int | None
     stack: tuple[str, ...]
+    owners: tuple[str, ...] = field(repr=False)
     localiser: bool
+    capture: bool
     pixels: Pixels | None
     frames: tuple[Frame, ...]
     refusal: str | None
@@ -90,7 +102,10 @@ def parse(path: Path) -> File:
             series=str(elements.get("SeriesInstanceUID") or path.parent),
             number=int(number) if number.isascii() and number.isdigit() else None,
             stack=(*_texts(elements.get("EchoNumbers")), *image_type),
+            owners=tuple(_owners(elements)),
             localiser="LOCALIZER" in image_type,
+            capture=(kind == CAPTURE or kind.startswith(f"{CAPTURE}.") or "SECONDARY" in image_type)
+            and not _is_placed(elements),
             pixels=None,
             frames=(),
             refusal=None,
@@ -131,6 +146,19 @@ def _syntax(data: mmap.mmap) -> str:
 def _is_image(kind: str, elements: Dataset) -> bool:
     name = UID(kind).name
     return "Rows" in elements if name == kind else "Image Storage" in name  # the name of an unknown kind is its number
+
+
+def _is_placed(elements: Dataset) -> bool:
+    groups = [(elements.get(f"{which}FunctionalGroupsSequence") or ())[:1] for which in ("Shared", "PerFrame")]
+    holders = (elements, *(item for group in groups for item in group))
+    return any("ImagePositionPatient" in one or "PlanePositionSequence" in one for one in holders)
+
+
+def _owners(elements: Dataset) -> Iterator[str]:
+    for keyword in OWNERS:
+        if value := str(elements.get(keyword) or "").strip():
+            text = f"{keyword}\0{value}".encode("utf-8", "surrogateescape")
+            yield hashlib.blake2b(text, key=KEY, digest_size=16).hexdigest()
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -206,7 +234,7 @@ def _frame(holders: list[Dataset]) -> Frame:
     orientation = find("PlaneOrientationSequence", "ImageOrientationPatient")
     spacing = find("PixelMeasuresSequence", "PixelSpacing")
     if position is None or orientation is None or spacing is None:
-        raise Refused("says not where it lies in the patient (a screenshot?). Give the series that it was made from.")
+        raise Refused(NOWHERE)
     slope = find("PixelValueTransformationSequence", "RescaleSlope")
     intercept = find("PixelValueTransformationSequence", "RescaleIntercept")
     frame = Frame(

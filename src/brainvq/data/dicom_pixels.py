@@ -163,8 +163,8 @@ def _check_codestream(frame: bytes, pixels: Pixels) -> None:
     rows, columns, components, precision = (_jpeg_2000 if pixels.syntax in JPEG_2000 else _jpeg)(frame)
     if (rows, columns, components) != (pixels.rows, pixels.columns, 1) or precision > pixels.allocated:
         raise Refused(
-            f"a compressed frame is {columns} x {rows} of {components} x {precision} bit where the header says"
-            f" {pixels.columns} x {pixels.rows} of {pixels.allocated}. Replace it or remove it."
+            f"a compressed frame is {rows} x {columns} of {components} x {precision} bit where the header says"
+            f" {pixels.rows} x {pixels.columns} of {pixels.allocated}. Replace it or remove it."
         )
 
 

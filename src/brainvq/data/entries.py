@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from brainvq.data.scan import DICOM, PICTURES, SUFFIXES
+from brainvq.data.scan import DICOM, PICTURES, SUFFIXES, no_image
 from brainvq.errors import InputError
+
+FOREIGN = re.compile(r"\.[A-Za-z]\w*")  # a suffix; what follows the last dot of a number in DICOM's manner is none
 
 
 @dataclass(frozen=True)
 class Entry:
-    """`path` is what the scan is called and what errors name; of a DICOM series its folder, or FOLDER/series-NNN where
-    that holds several. `files`: of a series, by position."""
+    """`path` is what the scan is called and what errors name; of a DICOM series the folder that its files share, or
+    FOLDER/series-NNN where several share it. `files`: of a series, by position; `owners`: of a series, as of `File`."""
 
     path: Path
     files: tuple[Path, ...] = ()
+    owners: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def volume(self) -> bool:
         return bool(self.files) or not self.path.name.lower().endswith(PICTURES)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """`broken`: why files make no scan; `captures`: of series that are left out, as of `dicom_series.Study`."""
+
+    scans: tuple[Entry, ...]
+    broken: dict[Path, InputError]
+    captures: dict[Path, InputError]
 
 
 def is_image(path: Path) -> bool:
@@ -33,35 +46,42 @@ def is_image(path: Path) -> bool:
     return is_dicom(path)
 
 
-def entries(paths: Iterable[Path]) -> tuple[list[Entry], list[InputError]]:
-    """The scans that these image files make, in the order of their first files, and why others make none."""
+def entries(paths: Iterable[Path]) -> Entries:
+    """The scans that these image files make: files first, then DICOM series, wherever their slices lie."""
     found: dict[Path, Entry] = {}
-    folders: dict[Path, list[Path]] = defaultdict(list)
-    for path in paths:
+    slices: list[Path] = []
+    broken: dict[Path, InputError] = {}
+    for path in map(image_of, paths):
         name = path.name.lower()
-        if name.endswith(".hdr") and (partner := _partner(path)):
-            found.setdefault(partner, Entry(partner))
-        elif name.endswith(DICOM) or not name.endswith(SUFFIXES):
-            folders[path.parent].append(path)
+        if name.endswith(DICOM) or not name.endswith(SUFFIXES):
+            if FOREIGN.fullmatch(path.suffix) and not is_image(path):
+                broken[path] = no_image(path)
+            else:
+                slices.append(path)
         else:
             found.setdefault(path, Entry(path))
-    broken: list[InputError] = []
-    for folder, files in folders.items():
-        series, refused = _series(folder, files)
-        broken += refused
-        found |= {entry.path: entry for entry in series}
-    return list(found.values()), broken
-
-
-def _partner(header: Path) -> Path | None:
-    """The .img file of a .hdr, however its suffix is written."""
-    return next((path for path in (header.with_suffix(".img"), header.with_suffix(".IMG")) if path.exists()), None)
-
-
-def _series(folder: Path, files: list[Path]) -> tuple[list[Entry], list[InputError]]:
+    if not slices:
+        return Entries(tuple(found.values()), broken, {})
     from brainvq.data.dicom_series import find_series
 
-    series, broken = find_series(files)
-    if len(series) == 1:
-        return [Entry(folder, series[0].files)], broken
-    return [Entry(folder / each.label, each.files) for each in series], broken
+    study = find_series(slices)
+    shared = Counter(series.folder for series in study.series)
+    for series in study.series:
+        path = series.folder if shared[series.folder] == 1 else series.folder / series.label
+        found[path] = Entry(path, series.files, series.owners)
+    return Entries(tuple(found.values()), broken | study.broken, study.captures)
+
+
+def image_of(path: Path) -> Path:
+    """What a scan goes by: of a .hdr the .img file beside it, however that suffix is written; else the file itself."""
+    beside = (path.with_suffix(".img"), path.with_suffix(".IMG")) if path.name.lower().endswith(".hdr") else ()
+    return next((partner for partner in beside if partner.exists()), path)
+
+
+def none_found(where: object, found: Iterable[Entries]) -> InputError:
+    """Why there are no scans in `where`: the first file that makes none, or that nothing there is to be a scan."""
+    reasons = [error for each in found for error in (*each.broken.values(), *each.captures.values())]
+    nothing = InputError(
+        f"{where}: its DICOM files are no volumes, but localisers, reports and the like. Give the folder of a series."
+    )
+    return next(iter(reasons), nothing)

@@ -2,7 +2,9 @@
 
 A label map has few values and large areas of each; a nearly black slice may also have few values, but they are noise
 that changes from pixel to pixel. One image is weak evidence, so images whose names differ only in numbers are judged
-together, from a sample. A volume is strong evidence, of up to some hundred values, and may store them as real numbers.
+together, from a sample. A volume is strong evidence and judged by itself; it may store its labels as real numbers, up
+to some dozens of them: FreeSurfer's aseg has about 45. Atlases of more are known by their names alone, for an 8-bit
+scan that was made larger by repeating voxels has large areas too.
 """
 
 import re
@@ -17,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainvq.data.scan import PICTURES, read
+from brainvq.errors import InputError
 
-MOST_VALUES = {2: 12, 3: 256}  # of a slice, of a volume
-SAMPLED = {2: 12, 3: 2}  # images a group
+MOST_VALUES = {2: 12, 3: 64}  # of a slice, of a volume
+SAMPLED = 12  # slices a group
 INTERIOR = 0.5  # least share of the labelled pixels whose right and lower neighbours carry the same label
 
 
@@ -45,8 +48,9 @@ def evidence(voxels: NDArray[Any]) -> Evidence:
     some = voxels[(slice(None, None, 4),) * voxels.ndim]  # enough to tell most scans, without sorting all of them
     if (real and voxels.ndim == 2) or len(np.unique(some)) > most or (real and (voxels != np.rint(voxels)).any()):
         return Evidence(None, 0, 0)
-    values = np.unique(voxels)
-    return Evidence(tuple(values.tolist()) if len(values) <= most else None, *_interior(voxels))
+    values, counts = np.unique(voxels, return_counts=True)
+    background = values[counts.argmax()]
+    return Evidence(tuple(values.tolist()) if len(values) <= most else None, *_interior(voxels, background))
 
 
 def label_maps(
@@ -54,37 +58,57 @@ def label_maps(
     files: Mapping[Path, tuple[Path, ...]] | None = None,
     known: Mapping[Path, Evidence] | None = None,
 ) -> set[Path]:
-    """Those of `paths` that are label maps; series are none. Reads a sample of each group of alike names, but for those
-    of which the evidence is `known`."""
+    """Those of `paths` that are label maps; series are none, nor what cannot be read. Reads every volume, and a sample
+    of each group of slices of alike names, but for those of which the evidence is `known`."""
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
         if path not in (files or {}):
             groups[re.sub(r"[0-9]+", "#", path.as_posix())].append(path)
+    asked = [path for group in groups.values() for path in _sample(group)]
     with ThreadPoolExecutor() as pool:
-        verdicts = pool.map(lambda group: _group_is_labels(group, known or {}), groups.values())
-        return {path for group, verdict in zip(groups.values(), verdicts, strict=True) if verdict for path in group}
+        found = pool.map(lambda path: (known or {}).get(path) or _evidence_of(path), asked)
+        seen = dict(zip(asked, found, strict=True))
+    return {path for group in groups.values() for path in _labels_among(group, seen)}
 
 
-def _group_is_labels(paths: list[Path], known: Mapping[Path, Evidence]) -> bool:
-    axes = 2 if paths[0].name.lower().endswith(PICTURES) else 3
-    picks = np.unique(np.linspace(0, len(paths) - 1, SAMPLED[axes]).round().astype(int))
-    values: set[float] = set()
-    interior = labelled = 0
-    for path in (paths[index] for index in picks):
-        seen = known.get(path) or evidence(read(path).voxels)
-        if seen.values is None:
-            return False
-        values.update(seen.values)
-        if len(values) > MOST_VALUES[axes]:
-            return False
-        interior, labelled = interior + seen.interior, labelled + seen.labelled
-    return Evidence(tuple(values), interior, labelled).of_labels
+def _is_slice(path: Path) -> bool:
+    return path.name.lower().endswith(PICTURES)
 
 
-def _interior(voxels: NDArray[Any]) -> tuple[int, int]:
+def _sample(paths: list[Path]) -> list[Path]:
+    """Of a group."""
+    if not _is_slice(paths[0]):
+        return paths
+    return [paths[n] for n in np.unique(np.linspace(0, len(paths) - 1, SAMPLED).round().astype(int))]
+
+
+def _evidence_of(path: Path) -> Evidence:
+    try:
+        return evidence(read(path).voxels)
+    except InputError:  # whoever reads it for its own sake tells
+        return Evidence(None, 0, 0)
+
+
+def _labels_among(paths: list[Path], seen: Mapping[Path, Evidence]) -> list[Path]:
+    """Those of a group that are label maps: of slices all or none; a volume of one value goes with the others."""
+    if _is_slice(paths[0]):
+        return paths if _together([seen[path] for path in _sample(paths)]).of_labels else []
+    found = [path for path in paths if seen[path].of_labels]
+    return [path for path in paths if seen[path].of_labels or (found and len(seen[path].values or ()) == 1)]
+
+
+def _together(sample: list[Evidence]) -> Evidence:
+    """As if these were one image."""
+    values = {value for one in sample for value in one.values or ()}
+    if len(values) > MOST_VALUES[2] or any(one.values is None for one in sample):
+        return Evidence(None, 0, 0)
+    return Evidence(tuple(values), sum(one.interior for one in sample), sum(one.labelled for one in sample))
+
+
+def _interior(voxels: NDArray[Any], background: Any) -> tuple[int, int]:
     """Pixels that are not background and equal their right and lower neighbour, and all that are not background; of a
     volume in each slice of the file."""
     centre = voxels[:-1, :-1]
-    foreground = centre != voxels.min()
+    foreground = centre != background
     same = (centre == voxels[:-1, 1:]) & (centre == voxels[1:, :-1])
     return int((foreground & same).sum()), int(foreground.sum())

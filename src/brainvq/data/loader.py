@@ -6,6 +6,7 @@ same batches. Images stay 8 (or 16) bit until their batch is asked for, on the t
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class Cache:
             volumes = opened.places[:, 0].tolist()
             self.names = [f"{self.names[n]}:{k}" for n, k in zip(volumes, opened.places[:, 1].tolist(), strict=True)]
             self.subjects = [self.subjects[n] for n in volumes]
-        self.fingerprint = source.fingerprint
+        self.root, self.fingerprint = Path(source.root), source.fingerprint
         self.padding = padding_for(images.shape[1:], multiple)
         # torch's uint16 lacks most operations: int16 of the same bits, put right in `batch`
         host = torch.from_numpy(images if self.levels == LEVELS_8 else images.view(np.int16))

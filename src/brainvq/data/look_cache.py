@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from brainvq.data.cache import cache_folder
+from brainvq.data.cache import cache_folder, make_cache_folder
 from brainvq.data.entries import Entry
 from brainvq.data.labels import Evidence
 from brainvq.data.looks import Look, look
@@ -41,7 +41,7 @@ from brainvq.data.volume_cache import (
 from brainvq.data.workers import Workers
 from brainvq.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 AHEAD = 64  # pictures handed to the threads at once: what an interrupt has to wait for
 PATIENCE = 10.0  # seconds to wait for another process that writes
 LOOK = TypeAdapter(Look)
@@ -167,7 +167,7 @@ def _opened(path: Path) -> sqlite3.Connection | None:
     for _ in range(2):
         connection = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_cache_folder()
             connection = sqlite3.connect(path, timeout=PATIENCE)
             connection.execute("CREATE TABLE IF NOT EXISTS looks (file TEXT PRIMARY KEY, stamp TEXT, look TEXT)")
             if connection.execute("PRAGMA quick_check").fetchone() == ("ok",):

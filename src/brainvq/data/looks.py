@@ -4,22 +4,19 @@ A look is small, holds no pixel and names nobody, so that `look_cache.py` may re
 in `check/`.
 """
 
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from brainvq.data.cache import to_levels
 from brainvq.data.faces import shows_face
 from brainvq.data.labels import Evidence, evidence
-from brainvq.data.planes import AXES, Plane, as_slices, orientation_of, spacing_of
+from brainvq.data.planes import AXES, Plane, as_slices, orientation_of, spacing_along, spacing_of
 from brainvq.data.scan import Scan, Storage
 from brainvq.data.windows import LEVELS_8, LEVELS_16
 from brainvq.head import head_in_volume, head_mask
@@ -110,15 +107,8 @@ class Look:
 
     @property
     def size(self) -> str:
-        """Width x height of a picture, the sides of a volume in the order of its file."""
-        return " x ".join(str(n) for n in (self.shape if self.space else reversed(self.shape)))
-
-
-def spacing_along(affine: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Millimetres between slices to the right, to the front and to the top."""
-    axes = nib.orientations.io_orientation(affine)[:, 0].astype(int)
-    x, y, z = (length for _, length in sorted(zip(axes, spacing_of(affine), strict=True)))
-    return x, y, z
+        """Height x width of a picture, the sides of a volume in the order of its file."""
+        return " x ".join(map(str, self.shape))
 
 
 def look(scan: Scan) -> Look:

@@ -53,6 +53,8 @@ def write(scan: Scan, path: Path) -> None:
     """PNG (uint8, uint16), TIFF (also int16, int32, float32) or NPY (any). Atomic; the folder must exist."""
     suffix, dtype = suffix_of(path), scan.voxels.dtype.name
     allowed = {".png": ("uint8", "uint16"), ".tif": TIFF_DTYPES, ".tiff": TIFF_DTYPES, ".npy": (dtype,)}.get(suffix)
+    if scan.voxels.ndim != 2:
+        raise InputError(f"{path}: {suffix} holds one slice, not {scan.voxels.ndim} axes. Name it .nii.gz instead.")
     if allowed is None:
         raise InputError(f"{path}: {suffix} loses detail and is not written. Name it .png instead.")
     if dtype not in allowed:
@@ -174,10 +176,11 @@ def _read_npy(path: Path) -> NDArray[Any]:
 def _check_shape(shape: tuple[int, ...], path: Path) -> None:
     if len(shape) != 2:
         raise InputError(f"{path}: has {len(shape)} axes {tuple(shape)}; one slice (height, width) is expected a file.")
+    told = f"{shape[0]} x {shape[1]} pixels (height x width)"
     if min(shape) < SMALLEST:
-        raise InputError(f"{path}: is {shape[1]} x {shape[0]} pixels; {SMALLEST} x {SMALLEST} is the least. Remove it.")
+        raise InputError(f"{path}: is {told}; {SMALLEST} x {SMALLEST} is the least. Remove it.")
     if shape[0] * shape[1] > LARGEST:
-        raise InputError(f"{path}: is {shape[1]} x {shape[0]} pixels; at most {LARGEST:,} are read. Make it smaller.")
+        raise InputError(f"{path}: is {told}; at most {LARGEST:,} are read. Make it smaller.")
 
 
 def _check_values(voxels: NDArray[Any], path: Path) -> None:

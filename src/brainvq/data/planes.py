@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from brainvq.errors import InputError
 
 Plane = Literal["axial", "coronal", "sagittal"]
+THICK = 2  # times the next largest spacing: no scanner of volumes does that
 AXES: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
@@ -40,6 +41,19 @@ def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:
     """Millimetres between voxels along each axis of the file."""
     x, y, z = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
     return x, y, z
+
+
+def spacing_along(affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Millimetres between slices to the right, to the front and to the top."""
+    axes = nib.orientations.io_orientation(affine)[:, 0].astype(int)
+    x, y, z = (length for _, length in sorted(zip(axes, spacing_of(affine), strict=True)))
+    return x, y, z
+
+
+def acquired_in(affine: NDArray[np.float64]) -> Plane | None:
+    """The plane in whose slices a volume was acquired, where these lie much farther apart than their pixels."""
+    lengths = spacing_along(affine)
+    return next((plane for plane, axis in AXES.items() if lengths[axis] >= THICK * sorted(lengths)[1]), None)
 
 
 def orientation_of(affine: NDArray[np.float64]) -> str:

@@ -25,6 +25,7 @@ SMALLEST = 8  # pixels a side of a slice
 LARGEST = 1 << 26  # pixels a slice; below the limit at which Pillow suspects a decompression bomb
 LARGEST_VOLUME = 1 << 29  # bytes of a volume's voxels as stored: 512 x 512 x 512 of 32 bit
 EXACT_INTEGERS = 1 << 53  # beyond this float64 skips integers
+LARGEST_VALUE = 1.5e38  # of real numbers: float32, in which much is computed, holds the range of no more
 
 Units = Literal["mm", "meter", "micron", "unknown"]
 
@@ -77,10 +78,14 @@ def suffix_of(path: Path) -> str:
     name = path.name.lower()
     suffix = ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(
-            f"{path}: a {suffix or 'file without suffix'} is not an image here. Give {', '.join(SUFFIXES)}."
-        )
+        raise no_image(path)
     return suffix
+
+
+def no_image(path: Path) -> InputError:
+    """Of a file whose suffix is not one of ours."""
+    what = f"a {path.suffix.lower()}" if path.suffix else "a file without suffix"
+    return InputError(f"{path}: {what} is not an image here. Give {', '.join(SUFFIXES)}.")
 
 
 def read(path: str | Path, *, files: Sequence[Path] = (), name: str | None = None, subject: str | None = None) -> Scan:
@@ -95,6 +100,13 @@ def read(path: str | Path, *, files: Sequence[Path] = (), name: str | None = Non
 
     if not workers.inside() and (files or path.is_dir() or suffix_of(path) in NATIVE):
         return workers.read(path, files=files, name=name, subject=subject)
+    scan = _read(path, files, name, subject)
+    if scan.voxels.dtype.kind == "f" and max(-float(scan.voxels.min()), float(scan.voxels.max())) > LARGEST_VALUE:
+        raise InputError(f"{path}: holds values beyond {LARGEST_VALUE:g}, which no window can hold. Rescale it.")
+    return scan
+
+
+def _read(path: Path, files: Sequence[Path], name: str, subject: str | None) -> Scan:
     if files or path.is_dir() or suffix_of(path) in DICOM:
         from brainvq.data import dicom
 

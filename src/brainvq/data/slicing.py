@@ -7,6 +7,7 @@ that is smaller than they are (`tiles`). Spacing stays that of the file unless a
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainvq.data.planes import Plane, as_slices, spacing_of
-from brainvq.data.scan import Scan
+from brainvq.data.scan import LARGEST, LARGEST_VOLUME, Scan
 from brainvq.data.windows import LEVELS_16, fraction, volume_window
 from brainvq.errors import InputError
 from brainvq.head import head_in_volume
 
+RESAMPLED = np.dtype(np.float32).itemsize
 LEAST_HEAD = 0.1  # of the largest head of any slice of the volume
 RANGE = re.compile(r"(?:(?P<all>all|head)|(?P<start>\d*):(?P<stop>\d*))(?::(?P<step>[1-9]\d*))?")
 
@@ -33,7 +35,7 @@ class Slicing:
     largest slice.
 
     Raises:
-        InputError: `slices` is none of these, or a number is not positive.
+        InputError: `slices` is none of these, or a number is not positive, or too large.
     """
 
     plane: Plane = "axial"
@@ -47,8 +49,10 @@ class Slicing:
                 f"data.slices is {self.slices!r}; expected all, head or START:STOP, each also with :STEP, such as "
                 "20:140:2."
             )
-        if min((*(self.spacing or ()), *(self.size or ()), 1)) <= 0:
+        if not all(math.isfinite(number) and number > 0 for number in (*(self.spacing or ()), *(self.size or ()))):
             raise InputError(f"data.spacing is {self.spacing} and data.size {self.size}; expected numbers above zero.")
+        if self.size and math.prod(self.size) > LARGEST:
+            raise InputError(f"data.size is {self.size}; at most {LARGEST:,} pixels are expected. Make it smaller.")
 
     def indices(self, head: NDArray[np.bool_]) -> range:
         """Of the slices to take of a volume whose head mask, as slices, is (slices, H, W)."""
@@ -117,9 +121,16 @@ def resample(
 def resampled_shape(
     shape: tuple[int, ...], affine: NDArray[np.float64], spacing: tuple[float, float, float]
 ) -> tuple[int, int, int]:
-    """Of a volume (X, Y, Z) of the file that `resample` brings to `spacing`."""
+    """Of a volume (X, Y, Z) of the file that `resample` brings to `spacing`. Raises InputError if that is too large."""
     along = np.argmax(np.abs(affine[:3, :3] / np.array(spacing_of(affine))), axis=0)  # which way each axis runs
-    x, y, z = np.maximum(1, np.rint(np.array(shape) * spacing_of(affine) / np.array(spacing)[along])).astype(int)
+    sides = np.maximum(1, np.rint(np.array(shape) * spacing_of(affine) / np.array(spacing)[along]))
+    if math.prod(sides.tolist()) * RESAMPLED > LARGEST_VOLUME:
+        told = " x ".join(f"{side:,.10g}" for side in sides)
+        raise InputError(
+            f"data.spacing={list(spacing)} makes {told} voxels of a volume, more than {LARGEST_VOLUME:,} bytes. "
+            "Make the spacing larger."
+        )
+    x, y, z = sides.astype(int)
     return int(x), int(y), int(z)
 
 

@@ -19,7 +19,7 @@ from brainvq.data.labels import label_maps
 from brainvq.data.layouts import SPLITS, find_layout, natural
 from brainvq.data.scan import Scan, read
 from brainvq.data.subjects import Item, divide, refuse_shared, with_subjects
-from brainvq.errors import InputError
+from brainvq.errors import InputError, counted
 
 Split = Literal["train", "validate", "test"]
 
@@ -116,8 +116,8 @@ def _items(data: str | Path, pattern: str | None, suffix: str) -> tuple[Path, di
     the scans are volumes."""
     folder = _folder(data)
     layout = find_layout(folder, suffix)
-    if layout.broken:
-        raise layout.broken[0]
+    for error in layout.broken.values():
+        raise error
     from brainvq.data.look_cache import known_labels  # which needs Source itself
 
     paths = [path for own in layout.images.values() for path in own]
@@ -125,9 +125,8 @@ def _items(data: str | Path, pattern: str | None, suffix: str) -> tuple[Path, di
     kept = {split: [path for path in paths if path not in labels] for split, paths in layout.images.items()}
     kept = {split: paths for split, paths in kept.items() if paths}
     if not kept:
-        raise InputError(
-            f"{folder}: all {len(labels)} images are label maps (few values, large areas). Give the scans."
-        )
+        found = counted(len(labels), "label map")
+        raise InputError(f"{folder}: holds nothing but {found} (few values, large areas). Give the scans.")
     items = with_subjects(layout, kept, pattern)
     refuse_shared(items)
     return folder, items, layout.labels + len(labels), layout.volumes

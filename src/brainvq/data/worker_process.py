@@ -44,6 +44,7 @@ class WorkerProcess:
 
     def ask(self, task: str, request: dict[str, Any]) -> Reply:
         line = json.dumps({"task": task, "folder": str(Path.cwd()), "request": request}).encode() + b"\n"
+        path, served = request.get("path", task), self._process
         try:
             process = self._running()
             with _killed_after(process, self._seconds * PATIENCE) as late:
@@ -52,10 +53,13 @@ class WorkerProcess:
             self.end()
             raise
         if answer is None:
-            raise DecoderFailed(self._obituary(process, late, request.get("path", task)))
+            reason = self._obituary(process, late)
+            if process is served and not late.is_set() and process.returncode not in CLOCKS:
+                return self.ask(task, request)  # it may have been dying before: a new process is the file's alone
+            raise DecoderFailed(f"{path}: {reason}. Replace the file or remove it.")
         if answer.spent or late.is_set():
             self.end()
-        return self._opened(answer, request.get("path", task))
+        return self._opened(answer, path)
 
     def end(self, for_good: bool = False) -> None:
         with self._lock:
@@ -107,16 +111,14 @@ class WorkerProcess:
             raise DecoderFailed(f"{path}: the decoder ran out of memory. Replace the file or remove it.")
         raise RuntimeError(f"{path}: a worker failed by our own mistake\n{answer.text}")
 
-    def _obituary(self, process: subprocess.Popen[bytes], late: Event, path: str) -> str:
+    def _obituary(self, process: subprocess.Popen[bytes], late: Event) -> str:
         with suppress(subprocess.TimeoutExpired):
             process.wait(1)  # what it died of, before our own kill
         self.end()
         code = process.returncode
         if late.is_set() or code in CLOCKS:
-            reason = f"the decoder took longer than {self._seconds:g} s"
-        else:
-            reason = f"the decoder crashed ({f'signal {-code}' if code < 0 else f'exit code {code}'})"
-        return f"{path}: {reason}. Replace the file or remove it."
+            return f"the decoder took longer than {self._seconds:g} s"
+        return f"the decoder crashed ({f'signal {-code}' if code < 0 else f'exit code {code}'})"
 
 
 def _start(memory: int, seconds: float) -> subprocess.Popen[bytes]:
