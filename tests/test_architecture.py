@@ -31,7 +31,7 @@ SEES: dict[str, tuple[set[str], str]] = {
     "codec": ({"codes", "errors"}, "the file format needs integer tables only"),
     "run": ({"codes", "errors", "writing"}, "a run folder is JSON and tensors, whatever the model"),
     "models": (
-        {"config", "codes", "errors", "run", "tokenizers.base", "priors.base"},
+        {"config", "codes", "errors", "run", "tokenizers.base", "priors.base", "priors.conditions"},
         "any model is opened by its contract",
     ),
     "training": (PARTS | {"run", "models"}, "training stands above the parts, below what uses a trained model"),
@@ -44,11 +44,14 @@ SEES: dict[str, tuple[set[str], str]] = {
     "report": (PARTS | TRAINED - {"report"}, "a report reads a run"),
     "describe": (PARTS | {"presets", "training"}, "a description needs no run"),
     "check": (LINE | {"data"}, "looking at data needs no model"),
-    "screen": (set(), "bars and lines know nothing of what they show"),
-    "files": ({"errors"}, "names of files only"),
-    "session": (PARTS | TRAINED | {"files", "check"}, "what the commands do, without their screen"),
+    "screen": ({"errors"}, "bars and lines know nothing of what they show"),
+    "files": ({"errors", "data.folders"}, "names of files only"),
+    "inputs": ({"errors", "data", "files"}, "what is given is known before a model is"),
+    "session": (PARTS | TRAINED | {"files", "inputs", "check"}, "what the commands do, without their screen"),
+    "audit": (PARTS | TRAINED - {"report"}, "an audit looks at samples through the pipeline"),
     "sampling": (
-        {"codes", "errors", "writing", "data.scan", "priors.base", "run", "pipeline", "training.interrupt"},
+        {"codes", "errors", "writing", "data.scan", "data.columns", "priors.base", "priors.drawing", "run", "pipeline"}
+        | {"training.interrupt"},
         "a prior's samples as files; what draws them stands below",
     ),
     "demo": (PARTS | TRAINED | {"presets", "session", "files", "screen"}, "the whole path"),

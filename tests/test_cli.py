@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import brainvq
+from brainvq import screen
 from brainvq.data.scan import read
 
 FLAGS = [
@@ -67,6 +68,28 @@ def test_train_evaluate_report_reconstruct_encode_decode(call, trained, slices_f
         original, copy = read(image), read(copies / image.name)
         assert (copy.voxels.shape, copy.voxels.dtype) == (original.voxels.shape, original.voxels.dtype)
         assert np.array_equal(copy.voxels, read(again / image.name).voxels)
+
+
+def test_evaluation_reads_data_as_told(call, trained, slices_folder, tmp_path):
+    words = ("evaluate", trained, "--data", slices_folder)
+    stored = trained / "evaluation" / "validate.json"
+    _, out, err = call(*words, "--subject-pattern", r"case_(\d+_slice_\d)", "--json")
+    assert json.loads(out)["data"]["subjects"] == 8
+    assert json.loads(out)["data"]["settings"] == [r'data.subject_pattern="case_(\\d+_slice_\\d)"']
+    assert "replaced" not in err
+    assert "replaced" not in call(*words)[2], "of the same data"
+    other = json.loads(stored.read_text())
+    other["data"] |= {"name": "mine", "fingerprint": "0123456789abcdef"}
+    stored.write_text(json.dumps(other))
+    _, out, err = call(*words)
+    assert json.loads(stored.read_text())["data"].get("settings") is None
+    assert "replaced the evaluation of mine (fingerprint 0123456789ab)" in err
+    refused(call(*words, "--set", "train.steps=3"), "train.steps", "data.subject_pattern")
+    (tmp_path / "prior").mkdir()
+    (tmp_path / "prior" / "config.json").write_text('{"format": 1, "kind": "prior"}')
+    refused(
+        call("evaluate", tmp_path / "prior", *words[2:], "--set", "data.suffix=T2w"), "is a prior", "Leave out --set"
+    )
 
 
 def test_python_interface_says_the_same_as_the_command(call, trained, slices_folder, tmp_path):
@@ -294,7 +317,44 @@ def test_console_output_of_describe_and_presets(call):
     assert "127,233" in out
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory")])
+def test_a_lack_of_memory_says_what_helps(error, call, monkeypatch, slices_folder, tmp_path):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("brainvq.session.reconstruct_files", fail)
+    refused(call("reconstruct", "brain_f8", slices_folder, "--out", tmp_path / "out"), "Give smaller images or volumes")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_names_that_the_output_cannot_write_are_escaped(encoding, monkeypatch):
+    """Also where that is strict."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding, errors="strict"))
+    screen.survive_any_text()
+    screen.out.print("case_\udcff é")
+    sys.stdout.flush()
+    assert written.getvalue().decode(encoding) == (
+        "case_\\udcff é\n" if encoding == "utf-8" else "case_\\udcff \\xe9\n"
+    )
+
+
 def test_error_messages_go_to_stderr(call):
     code, out, err = call("describe", "keras")
     assert (code, out) == (2, "")
     assert io.StringIO(err).readline().startswith("brainvq:")
+
+
+def test_the_version_is_told(call):
+    assert call("--version")[:2] == (0, f"brainvq {brainvq.__version__}\n")
+
+
+def test_a_shipped_model_has_a_card_and_no_report(call):
+    refused(call("report", "brain_f8"), "no folder brain_f8 here", "is a shipped model", "MODEL_CARD.md")
+
+
+def test_what_is_no_image_is_told_so(call, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    refused(
+        call("reconstruct", "brain_f8", tmp_path / "notes.txt", "--out", tmp_path / "out"), "notes.txt: a .txt", ".png"
+    )

@@ -16,6 +16,7 @@ from brainvq.priors.dcgan import DCGAN, Config, Greys, Handling
 from brainvq.training import adversarial
 from brainvq.training.adversarial import AdversarialTask
 from brainvq.training.devices import accelerator
+from brainvq.training.labelled import Labelled
 from brainvq.training.loop import Loop, TrainConfig
 from brainvq.training.optimise import OptimiserConfig
 from brainvq.training.prior import Config as LikelihoodConfig
@@ -261,7 +262,7 @@ def test_it_trains_this_prior_alone() -> None:
         adversarial.Config().build(table, accelerator("fp32"), learning_rate=1e-3)
     task = LikelihoodConfig().build(started(), accelerator("fp32"), learning_rate=1e-3)
     with pytest.raises(InputError, match="no likelihood"):
-        task.step(planted(2), 0, 1)
+        task.step(Labelled(planted(2), None), 0, 1)
 
 
 def test_the_settings_are_the_described_ones() -> None:
@@ -277,7 +278,7 @@ def test_one_step_is_one_of_each_network_against_the_other(monkeypatch: pytest.M
     judge = by_hand.discriminator
     for step in range(3):
         torch.manual_seed(step)
-        terms = task.step(planted(8, step), step, 3)
+        terms = task.step(Labelled(planted(8, step), None), step, 3)
         torch.manual_seed(step)
         image, made = by_hand.to_image(planted(8, step)), by_hand.generator(torch.randn(8, 8))
         real, fake = judge(image).sigmoid(), judge(made.detach()).sigmoid()
@@ -304,9 +305,9 @@ def test_one_step_is_one_of_each_network_against_the_other(monkeypatch: pytest.M
 def test_validation_reports_the_weights_that_are_handed_out_in_float32() -> None:
     task = task_of(started(width=8), "bf16", average=0.9)
     for step in range(8):
-        task.step(planted(8, step), step, 8)
+        task.step(Labelled(planted(8, step), None), step, 8)
     state = torch.get_rng_state()
-    measures = task.validate([planted(8), planted(3)])
+    measures = task.validate([Labelled(planted(8), None), Labelled(planted(3), None)])
     assert torch.equal(torch.get_rng_state(), state)
     assert measures.keys() == {"live_share", "discriminator_real", "discriminator_fake", "score"}
     assert 0 < measures["discriminator_real"] < 1
@@ -325,7 +326,7 @@ def test_validation_reports_the_weights_that_are_handed_out_in_float32() -> None
 def test_an_average_is_kept_of_the_generator_alone() -> None:
     task = task_of(started(), average=0.9)
     for step in range(4):
-        task.step(planted(8, step), step, 4)
+        task.step(Labelled(planted(8, step), None), step, 4)
     handed, now = task.weights(), task.prior.state_dict()
     assert handed.keys() == now.keys()
     different = {name.partition(".")[0] for name, value in handed.items() if not torch.equal(value, now[name])}
@@ -341,13 +342,13 @@ def train(run: Path, precision: Any, stop: int | None = None) -> dict[str, Tenso
     # a resumed run starts from what the prior saw of the data, as the first one did
     task = task_of(started(), precision, average=0.9)
 
-    def batch(step: int) -> Codes:
+    def batch(step: int) -> Labelled:
         if step == stop:
             raise Killed
-        return planted(8, step)
+        return Labelled(planted(8, step), None)
 
-    def validation() -> Iterator[Codes]:
-        yield planted(8, 1)
+    def validation() -> Iterator[Labelled]:
+        yield Labelled(planted(8, 1), None)
 
     config = TrainConfig(precision=precision, checkpoint_every=3, validate_every=4, keep="last", seed=3)
     Loop(
@@ -380,12 +381,12 @@ def test_the_state_is_whole() -> None:
     """Another prior that saw other data and has other weights goes on as this one."""
     task, other = task_of(started(), average=0.9), task_of(built(), average=0.9)
     for step in range(3):
-        task.step(planted(8, step), step, 6)
-        other.step(planted(8, 9 - step), step, 6)
+        task.step(Labelled(planted(8, step), None), step, 6)
+        other.step(Labelled(planted(8, 9 - step), None), step, 6)
     other.load_state(load(save({name: value.contiguous() for name, value in task.state().items()})))
     for which in (task, other):
         torch.manual_seed(5)
-        which.step(planted(8, 5), 3, 6)
+        which.step(Labelled(planted(8, 5), None), 3, 6)
     mine, theirs = task.state(), other.state()
     assert mine.keys() == theirs.keys()
     assert {name.partition("/")[2] for name in mine if "/model/" not in name} >= {"greys.0.edges", "order_0"}
@@ -399,9 +400,9 @@ def test_a_planted_pattern_is_learned() -> None:
     task = task_of(prior)
     for step in range(200):
         torch.manual_seed(step)
-        task.step(planted(32, step), step, 200)
+        task.step(Labelled(planted(32, step), None), step, 200)
     (samples,) = prior.sample(generators(32))
     agreement = (samples[:, None] == torch.unique(planted(32)[0], dim=0)).float().mean((2, 3))  # (samples, the two)
     assert float(agreement.max(1).values.mean()) > 0.85, "grey all over would agree by less than three quarters"
     assert set(agreement.argmax(1).tolist()) == {0, 1}
-    assert task.validate([planted(8)])["live_share"] == 1
+    assert task.validate([Labelled(planted(8), None)])["live_share"] == 1

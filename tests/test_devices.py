@@ -15,6 +15,7 @@ from brainvq.priors import dcgan, histogram, pixelcnn
 from brainvq.priors.base import Prior
 from brainvq.report.examples import _Tally
 from brainvq.training import encoded
+from brainvq.training.labelled import Labelled
 from brainvq.training.prior import LikelihoodTask
 
 SPEC, SIZE = CodeSpec((5,), ((4, 4),)), (32, 32)
@@ -79,7 +80,7 @@ def test_samples_are_those_of_the_cpu(number: int) -> None:
 def test_validation(number: int) -> None:
     task = object.__new__(LikelihoodTask)
     task.updates = SimpleNamespace(handed_out=moved_prior(kinds()[number]))  # type: ignore[assignment]
-    assert task.validate([(moved(codes()),)])["bits_per_code"] == pytest.approx(math.log2(5), abs=1e-5)
+    assert task.validate([Labelled((moved(codes()),), None)])["bits_per_code"] == pytest.approx(math.log2(5), abs=1e-5)
 
 
 def test_the_share_of_live_entries() -> None:
@@ -103,7 +104,7 @@ def test_encoding() -> None:
     found = []
     for images in (x, moved(x)):
         cache: Any = Images(images)
-        found.append(encoded._encode(Levels(), cache, lambda done, count: None))  # type: ignore[arg-type]
+        found.append(encoded._encode(Levels(), cache, lambda done, count: None, 0))  # type: ignore[arg-type]
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 
 
@@ -115,7 +116,7 @@ def test_the_pictures_of_a_report() -> None:
 
 class Images:
     def __init__(self, x: Tensor) -> None:
-        self.x = x
+        self.x, self.subjects = x, [""] * len(x)
 
     def __len__(self) -> int:
         return len(self.x)

@@ -1,5 +1,6 @@
 """Evaluation of a small folder by a model that is easy to reckon with."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -193,3 +194,21 @@ def test_nothing_to_measure_is_an_error(data: tuple[Source, Cache]) -> None:
 
     with pytest.raises(InputError, match="no images"):
         evaluate(Blocks(), data[0], Empty(), split="test")
+
+
+def test_intervals_and_dashes_are_explained_where_they_occur(result: dict[str, Any]) -> None:
+    def shown(values: dict[str, Any]) -> str:
+        console = Console(width=140, record=True, file=io.StringIO())
+        console.print(table(values))
+        return console.export_text()
+
+    assert "cannot be measured" not in shown(result)
+    one = json.loads(json.dumps(result))
+    one["data"] |= {"subjects": 1, "images": 1}
+    for found in one["measures"].values():
+        found |= {"low": None, "high": None}
+    one["usage"]["held_out_bits_per_pixel"] = None
+    text = shown(one)
+    for words in ("1 image of 1 subject", "-: cannot be measured", "No intervals"):
+        assert words in text
+    assert "[...]" not in text

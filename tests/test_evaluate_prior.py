@@ -26,6 +26,8 @@ from brainvq.models import Model, PriorModel
 from brainvq.pipeline import Generator
 from brainvq.priors import histogram
 from brainvq.priors.base import Prior
+from brainvq.priors.conditions import Given
+from brainvq.priors.drawing import PLAIN, Drawing
 from brainvq.tables import generation_rows, prior_table
 from brainvq.tokenizers.base import Tokenizer
 from brainvq.training.encoded import EncodedSplit, encode_split
@@ -59,18 +61,20 @@ class Memoriser(histogram.Histogram):
         self.kept = torch.cat([codes[0] for codes in seen])
         super().start(seen, orders)
 
-    def sample(self, generators: Sequence[torch.Generator]) -> Codes:
+    def sample(
+        self, generators: Sequence[torch.Generator], given: Given | None = None, drawing: Drawing = PLAIN
+    ) -> Codes:
         return (self.kept[[int(torch.randint(len(self.kept), (), generator=g)) // 2 * 2 for g in generators]],)
 
 
 class Mute(Memoriser):
-    has_likelihood = False
+    has_likelihood = has_bound = False
 
 
 class Knowing(Memoriser):
     """Spends half of the histogram's bits."""
 
-    def log_probs(self, codes: Codes) -> torch.Tensor:
+    def log_probs(self, codes: Codes, given: Given | None = None) -> torch.Tensor:
         return super().log_probs(codes) / 2
 
 
@@ -222,6 +226,15 @@ def test_similarities_are_those_of_the_named_neighbours(data: Data, copies: Eval
     assert np.array_equal(copies.nearest, data.images["train"].images[nearest])
 
 
+def test_without_names_no_place_among_the_images_is_told(data: Data, histograms: Evaluated) -> None:
+    rows = [row for sample in histograms.result["per_sample"] for row in sample.values()]
+    assert all("index" in row for row in rows)
+    found = data.evaluate(histogram.Histogram, n=2, anonymous=True).result
+    assert [set(row) for sample in found["per_sample"] for row in sample.values()] == [
+        {"subject", "correlation", "ssim"}
+    ] * 4
+
+
 def test_copies_stand_out_beside_real_images(copies: Evaluated) -> None:
     found = {name: value["mean"] for name, value in copies.result["measures"].items() if "nearest" in name}
     gap = found["nearest_train"] - found["nearest_validate"]
@@ -310,7 +323,7 @@ def test_images_of_16_bits_are_compared_in_8(tmp_path: Path, cache: Path) -> Non
 
 def test_what_cannot_be_measured_is_an_error(data: Data) -> None:
     class Diverged(Memoriser):
-        def log_probs(self, codes: Codes) -> torch.Tensor:
+        def log_probs(self, codes: Codes, given: Given | None = None) -> torch.Tensor:
             return super().log_probs(codes) * math.nan
 
     with pytest.raises(InputError, match="diverged"):

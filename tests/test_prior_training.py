@@ -23,7 +23,7 @@ from brainvq.session import evaluate_run, train_run
 from brainvq.training import encoded
 from brainvq.training.experiment import TokenizerExperiment, train
 from brainvq.training.prior import LikelihoodTask
-from brainvq.training.prior_experiment import PriorExperiment, train_prior
+from brainvq.training.prior_experiment import PriorExperiment, _from, train_prior
 
 SMALL = ("train.steps=3", "train.batch_size=4", "tokenizer.network.widths=[4,6]", "tokenizer.network.dim=5")
 
@@ -260,3 +260,17 @@ def test_a_tokenizer_far_away_is_remembered_by_name_alone(tokenizer, slices_fold
     with pytest.raises(InputError, match="--tokenizer"):
         load_generator(run)
     assert len(load_generator(run, tokenizer).codes(1)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("out", "tokenizer", "kept"),
+    [
+        ("/a/runs/prior", "/a/runs/ema", "../ema"),
+        ("/a/prior", "/a/weights/brain_f16", "../weights/brain_f16"),
+        ("/a/runs/prior", "/a/weights/brain_f16", "../../weights/brain_f16"),
+        ("/a/runs/prior", "/b/ema", "ema"),
+        ("/a/runs/prior", "/a/b/c/ema", "ema"),
+    ],
+)
+def test_a_tokenizer_near_by_is_found_again_and_one_far_away_tells_no_folders(out, tokenizer, kept):
+    assert _from(Path(out), Path(tokenizer)) == kept

@@ -13,7 +13,12 @@ from brainvq.config import kinds, part_config
 from brainvq.errors import InputError
 from brainvq.priors.base import Prior, PriorConfig
 
-SMALL: dict[str, dict[str, Any]] = {"priors.pixelcnn": {"width": 16, "layers": 2, "kernel": 3, "head": 16}}
+TRANSFORMER: dict[str, Any] = {"width": 16, "layers": 2, "heads": 2}
+SMALL: dict[str, dict[str, Any]] = {
+    "priors.pixelcnn": {"width": 16, "layers": 2, "kernel": 3, "head": 16},
+    "priors.autoregressive": TRANSFORMER,
+    "priors.maskgit": TRANSFORMER,
+}
 INDEPENDENT = {"priors.histogram"}
 """These know each position alone, and learn a pattern no better than that."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from brainvq import models
@@ -24,8 +25,9 @@ from brainvq.metrics.definitions import MEASURES
 from brainvq.presets import preset
 from brainvq.quantizers import residual, vq
 from brainvq.quantizers.base import QuantizerConfig
-from brainvq.report import save_examples, write_report
+from brainvq.report import drawings, save_examples, write_report
 from brainvq.report.examples import choose, load_examples
+from brainvq.report.ink import panel, style
 from brainvq.report.markup import Html, tag
 from brainvq.report.pictures import code_colours, error_colours
 from heads import heads
@@ -282,6 +284,20 @@ def test_figures_lie_beside_it(run: Path, page: Page) -> None:
     for path in (run / "figures").iterdir():
         with Image.open(path) as picture:
             assert picture.width > 600
+
+
+def test_the_sheet_shows_codes_as_large_as_the_image_without_its_padding() -> None:
+    axes = Figure().subplots()
+    drawings._codes(axes, np.zeros((24, 32, 3), np.uint8), (8, 8), (188, 250))
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 250), (188, 0))
+    assert axes.images[0].get_extent() == [0, 256, 192, 0]
+
+
+def test_one_subject_is_no_part_of_one() -> None:
+    with style("x"):
+        _, axes = panel("SSIM", "subjects")
+        axes.scatter([1], [0.9])
+        assert all(tick == round(tick) for tick in axes.get_xticks())
 
 
 def test_the_report_is_a_function_of_the_run(run: Path, page: Page) -> None:

@@ -1,6 +1,7 @@
 """What a report tells of single entries, on planted tokenizers whose patches and vectors are known."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from brainvq.codes import Codes, CodeSpec
 from brainvq.errors import InputError
 from brainvq.quantizers.base import Quantizer
 from brainvq.report.codebook import INSIDE, NEAR, OUTSIDE, Coded, Level, levels, look, vectors
+from brainvq.report.codebook_drawings import _reach
 from brainvq.report.codebook_stored import explain, load_codebook, small
 from brainvq.report.kept import keep
 from brainvq.report.pictures import COLUMNS, mosaic
@@ -265,3 +267,12 @@ def test_a_mosaic_holds_its_tiles_row_by_row() -> None:
     assert whole[0, ::3].tolist() == list(range(COLUMNS))
     assert whole[2, 0] == COLUMNS
     assert not whole[2:, 3:].any()
+
+
+def test_the_edge_of_a_patch_is_named_off_the_curves() -> None:
+    rings = SimpleNamespace(rings=[8.0, 4.0, 1.0, 0.5, 0.0])
+    level = SimpleNamespace(stride=(8, 8), swapped=SimpleNamespace(near=rings, far=rings))
+    drawing = _reach(0, level, 1)  # type: ignore[arg-type]
+    assert drawing is not None
+    heights = {text: float(y) for y, text in re.findall(r'y="([\d.]+)"[^>]*>([a-z ]+)</text>', str(drawing.svg))}
+    assert heights["edge of patch"] == heights["to nearest"]

@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from brainvq import screen
-from brainvq.errors import InputError, is_lack_of_memory
+from brainvq import __version__, screen
+from brainvq.errors import InputError, counted, is_lack_of_memory, printable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,18 +28,35 @@ app = typer.Typer(
     "Start with [bold]brainvq demo[/], which needs no data. Not a medical device.",
 )
 
-Data = Annotated[str, typer.Option("--data", "-d", help="Folder of slices, or 'cohort' for the embedded data set.")]
+Data = Annotated[str, typer.Option("--data", "-d", help="Folder of slices or volumes, or 'cohort'.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")]
+Skip = Annotated[bool, typer.Option("--skip-broken", help="Leave out what cannot be read, and say which.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Run folder of a trained model, or a shipped one's name.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="path=value, such as train.epochs=10; may be repeated.")
 ]
+DataSettings = Annotated[list[str] | None, typer.Option("--set", help="data.KEY=value, as for train.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint, if any.")]
 Pattern = Annotated[
     str | None,
-    typer.Option("--subject-pattern", help="Regular expression on file names; its one group is the subject."),
+    typer.Option("--subject-pattern", help="Regular expression on paths below DATA; its one group is the subject."),
 ]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        screen.out.print(f"brainvq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command(epilog="Example: brainvq demo --out demo")
@@ -83,7 +100,7 @@ def cohort(
             force=force,
             progress=progress,
         )
-    screen.out.print(f"{subjects} heads of {slices} slices: {folder}")
+    screen.out.print(f"{counted(subjects, 'head')} of {counted(slices, 'slice')}: {folder}")
 
 
 @app.command(epilog="Example: brainvq check scans --sheet sheet.png")
@@ -91,7 +108,7 @@ def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Folder of slices or volumes, or 'cohort'.")],
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet to this PNG file.")] = None,
     subject_pattern: Pattern = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="data.KEY=value, as for train.")] = None,
+    settings: DataSettings = None,
     sharing: Annotated[bool, typer.Option("--sharing", help="Look for faces too, before data are given away.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -106,11 +123,13 @@ def check(
         how["subject_pattern"] = subject_pattern
     _prepare(data)
     if sheet is not None:
+        checks.refuse_sheet(data, sheet)
+    with screen.bar("reading") as progress:
+        found = checks.check(data, sharing=sharing, progress=progress, **how)
+    if sheet is not None:
         named = {key: value for key, value in how.items() if key != "slicing"}
         checks.contact_sheet(data, sheet, **named)
         screen.err.print(f"contact sheet: {sheet}")
-    with screen.bar("reading") as progress:
-        found = checks.check(data, sharing=sharing, progress=progress, **how)
     if as_json:
         screen.out.print_json(json.dumps(found.to_json()))
     else:
@@ -231,6 +250,8 @@ def evaluate(
     model: Model,
     data: Data,
     split: Annotated[str, typer.Option(help="train, validate or test.")] = "validate",
+    settings: DataSettings = None,
+    subject_pattern: Pattern = None,
     against: Annotated[Path | None, typer.Option(help="Another run, evaluated on the same split: differences.")] = None,
     tokenizer: Annotated[
         Path | None, typer.Option("--tokenizer", metavar="MODEL", help="Where a prior's tokenizer lies, if it moved.")
@@ -239,24 +260,42 @@ def evaluate(
         Path | None,
         typer.Option("--anonymise", metavar="KEYFILE", help="Hash subjects with this key, made if missing."),
     ] = None,
+    samples: Annotated[
+        int, typer.Option(help="Of a prior: how many are drawn; realism needs 100, and 1,000 say more.")
+    ] = 64,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Measure a model on a split: all measures with intervals over subjects, beside trivial baselines.
+    Data are read as for training, but for what --set and --subject-pattern say.
 
-    Of a prior: bits a code beside the histogram's, and 64 samples beside real images.
+    Of a prior: bits a code beside the histogram's, and samples beside real images.
     Written to MODEL/evaluation/SPLIT.json; of a shipped model, shown only.
     """
     from brainvq.evaluate import compare
     from brainvq.models import is_shipped, model_folder
-    from brainvq.session import evaluate_run, refuse_priors, stored_evaluation
+    from brainvq.session import evaluate_run, refuse_priors, replaced_by, stored_evaluation
     from brainvq.tables import difference_table
 
+    settings = _with_pattern(settings, subject_pattern)
     _prepare(data)
     if against is not None:
         refuse_priors(model, against)
     other = stored_evaluation(against, split) if against is not None else None
+    before = None if is_shipped(model_folder(model)) else replaced_by(model, split)
     with screen.bar("evaluating") as progress:
-        result = evaluate_run(model, data, split, tokenizer=tokenizer, key=anonymise, progress=progress)
+        result = evaluate_run(
+            model,
+            data,
+            split,
+            settings=settings,
+            tokenizer=tokenizer,
+            key=anonymise,
+            samples=samples,
+            progress=progress,
+        )
+    if before is not None and any(before.get(key) != result["data"].get(key) for key in ("name", "fingerprint")):
+        of = f"{before.get('name', 'other data')} (fingerprint {str(before.get('fingerprint'))[:12]})"
+        screen.note(f"replaced the evaluation of {of} that was stored for {split}")
     difference = compare(result, other) if other is not None else None
     if as_json:
         screen.out.print_json(json.dumps({**result, "difference": difference} if difference else result))
@@ -274,6 +313,8 @@ def reconstruct(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, volumes, or folders of them.")],
     out: Out,
     force: Force = False,
+    skip_broken: Skip = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what is kept of each volume as JSON.")] = False,
 ) -> None:
     """Images through the codes and back: same names, same size, same grey values and dtype (JPEG becomes PNG).
 
@@ -290,12 +331,17 @@ def reconstruct(
             inputs,
             out,
             force=force,
+            skip_broken=skip_broken,
             progress=progress,
             tell=lambda path, found: kept.append((path.relative_to(out).as_posix(), found.to_json())),
+            note=screen.note,
         )
+    if as_json:
+        screen.out.print_json(json.dumps(dict(kept)))
+        return
     if kept:
         screen.out.print(fidelity_table(kept))
-    screen.out.print(f"{len(paths)} images: {out}")
+    screen.out.print(f"{_images_and_volumes(paths)}: {out}")
 
 
 @app.command(epilog="Example: brainvq encode runs/ema scans --out codes")
@@ -304,13 +350,16 @@ def encode(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, volumes, or folders of them.")],
     out: Out,
     force: Force = False,
+    skip_broken: Skip = False,
 ) -> None:
     """Images to codes: one NAME.codes.npz each, readable with NumPy."""
     from brainvq.session import encode_files
 
     with screen.bar("encoding") as progress:
-        paths = encode_files(model, inputs, out, force=force, progress=progress)
-    screen.out.print(f"{len(paths)} files of codes: {out}")
+        paths = encode_files(
+            model, inputs, out, force=force, skip_broken=skip_broken, progress=progress, note=screen.note
+        )
+    screen.out.print(f"{counted(len(paths), 'file')} of codes: {out}")
 
 
 @app.command(epilog="Example: brainvq decode runs/ema codes --out images")
@@ -325,7 +374,7 @@ def decode(
 
     with screen.bar("decoding") as progress:
         paths = decode_files(model, codes, out, force=force, progress=progress)
-    screen.out.print(f"{len(paths)} images: {out}")
+    screen.out.print(f"{_images_and_volumes(paths)}: {out}")
 
 
 @app.command(epilog="Example: brainvq sample runs/pixelcnn -n 16 --out samples --seed 0")
@@ -337,14 +386,34 @@ def sample(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Run folder of the prior's tokenizer, if it was moved.")
     ] = None,
+    cond: Annotated[
+        list[str] | None, typer.Option("--cond", help="NAME=VALUE of a condition, such as slice=12; may be repeated.")
+    ] = None,
+    heads: Annotated[bool, typer.Option("--heads", help="-n whole heads, each slice on the one before.")] = False,
+    keep: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--keep", metavar="MASK IMAGE", help="Keep of IMAGE what is white in MASK, and fill in the rest."),
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Below 1: likelier codes, less variety.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest codes.")] = None,
+    top_p: Annotated[float, typer.Option(help="Draw among the likeliest codes that make up this probability.")] = 1.0,
+    guidance: Annotated[float, typer.Option(help="Above 1: follow the conditions more than they ask for.")] = 1.0,
+    steps: Annotated[int | None, typer.Option(help="In which a maskgit draws an image.")] = None,
+    audited: Annotated[
+        bool, typer.Option("--audit/--no-audit", help="Look for copies, where the training cache is there.")
+    ] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace samples that lie in OUT.")] = False,
 ) -> None:
     """New images from a prior: pictures, their codes, a grid of both.
 
     Image i of a seed is the same however many are drawn: the same command goes on where it was interrupted, and a
-    larger -n adds to what is there.
+    larger -n adds to what is there. What --cond leaves open is drawn evenly from what training has seen.
     """
-    from brainvq.sampling import NOTICE, sample_files
+    from brainvq.audit.sampled import audit_sampled
+    from brainvq.priors.drawing import Drawing
+    from brainvq.sampling import NOTICE, Wish, sample_files
+
+    wish = Wish(_pairs(cond or []), Drawing(temperature, top_k, top_p, guidance, steps), heads, keep)
 
     with screen.bar("sampling") as progress:
         drawn = sample_files(
@@ -352,12 +421,46 @@ def sample(
             n,
             out,
             seed=seed,
+            wish=wish,
             tokenizer=tokenizer,
             force=force,
             progress=progress,
             note=lambda text: screen.err.print(f"note: {text}", style="yellow"),
         )
-    screen.out.print(f"{drawn.done} images ({drawn.new} new): {out / 'images'}\ngrid:   {out / 'grid.png'}\n{NOTICE}")
+    screen.out.print(f"{drawn.done} images ({drawn.new} new): {out / 'images'}\ngrid:   {out / 'grid.png'}")
+    found = None
+    if audited:
+        with screen.bar("auditing") as progress:
+            found = audit_sampled(model, out, tokenizer=tokenizer, progress=progress)
+    screen.out.print(f"{found} Not a medical device." if found else NOTICE)
+
+
+@app.command(epilog="Example: brainvq audit samples --data oasis --tokenizer runs/ema")
+def audit(
+    samples: Annotated[Path, typer.Argument(metavar="SAMPLES", help="Folder of `brainvq sample`, or of images.")],
+    data: Data,
+    tokenizer: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="What decoded the samples, unless that is a shipped model.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write to, else SAMPLES/audit.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Are samples copies of training subjects? Their nearest training slices, beside how near unseen subjects come.
+
+    Writes audit.json and pairs.png, the ten closest pairs. What it finds, and what it cannot see: docs/audit.md. The
+    exit code is 0 whatever is found.
+    """
+    from brainvq.audit import audit_samples
+    from brainvq.audit.table import audit_table
+
+    _prepare(data)
+    with screen.bar("auditing") as progress:
+        result = audit_samples(samples, data, tokenizer=tokenizer, out=out, progress=progress)
+    if as_json:
+        screen.out.print_json(json.dumps(result))
+        return
+    screen.out.print(audit_table(result))
+    screen.out.print(f"written: {out or samples / 'audit'}\n\n{result['sentence']}")
 
 
 @app.command(epilog="Example: brainvq report runs/ema")
@@ -368,10 +471,22 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder."
     screen.out.print(f"report: {write_report(run)}")
 
 
+def _pairs(texts: list[str]) -> dict[str, str]:
+    """NAME=VALUE, each name once."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (equals and name.strip() and value.strip()) or name.strip() in found:
+            raise InputError(f"--cond {text}: expected NAME=VALUE, such as slice=12, and each name once.")
+        found[name.strip()] = value.strip()
+    return found
+
+
 def main() -> None:
     """Run the command line, and turn what a user can mend into one message."""
     from brainvq.training.interrupt import Interrupted
 
+    screen.survive_any_text()
     try:
         app()
     except InputError as error:
@@ -383,11 +498,12 @@ def main() -> None:
     except (MemoryError, RuntimeError) as error:
         if not is_lack_of_memory(error):
             raise
-        _fail(f"the memory does not suffice ({error}). Lower train.batch_size, or take smaller images or models.", 2)
+        remedy = "Give smaller images or volumes, or close other programs; of a training lower train.batch_size."
+        _fail(f"the memory does not suffice ({error}). {remedy}", 2)
 
 
 def _fail(message: str, code: int) -> None:
-    screen.err.print(f"brainvq: {message}", style="red")
+    screen.err.print(f"brainvq: {printable(message)}", style="red")
     sys.exit(code)
 
 
@@ -409,6 +525,14 @@ def _prepare(data: str) -> None:
 
         with screen.bar("embedded heads") as progress:
             cached_cohort(progress=progress)
+
+
+def _images_and_volumes(paths: list[Path]) -> str:
+    from brainvq.data.scan import NIFTI
+
+    volumes = sum(path.name.lower().endswith(NIFTI) for path in paths)
+    numbers = ((volumes, "volume"), (len(paths) - volumes, "image"))
+    return " and ".join(counted(number, noun) for number, noun in numbers if number)
 
 
 def _print_evaluation(result: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ def part_config(kind: str) -> type[PartConfig]:
     folder = kind.partition(".")[0]
     if not re.fullmatch(r"[a-z]\w*\.[a-z]\w*", kind) or folder not in FOLDERS or kind not in kinds(folder):
         known = [name for name in FOLDERS for name in kinds(name)]
-        raise InputError(f"unknown part {kind!r}{did_you_mean(kind, known)}. Parts: {', '.join(known)}.")
+        raise InputError(f"unknown part {kind!r}{did_you_mean(kind, known)} Parts: {', '.join(known)}.")
     found = _config_of(kind)
     assert found is not None
     return found
@@ -118,7 +118,7 @@ def _assign(values: dict[str, Any], path: str, value: Any) -> None:
     for name in parents:
         target = target.get(name) if isinstance(target, dict) else None
     if not isinstance(target, dict) or last not in target:
-        raise InputError(f"unknown key {path!r}{did_you_mean(path, known)}. Keys: {', '.join(known)}.")
+        raise InputError(f"unknown key {path!r}{did_you_mean(path, known)} Keys: {', '.join(known)}.")
     if isinstance(target[last], dict) and not isinstance(value, dict):
         raise InputError(f"{path!r} is a group, not a value. Set one of: {', '.join(paths(target[last], path + '.'))}.")
     target[last] = value
@@ -151,8 +151,8 @@ def _explain(error: pydantic.ValidationError) -> str:
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    """ "; did you mean ...?" with the nearest of the known names, or nothing."""
+    """ "; did you mean ...?" with the nearest of the known names; where none is near, a full stop."""
     tail = {path.rpartition(".")[2]: path for path in known}
     close = difflib.get_close_matches(name, known, 1, 0.5)
     close = close or [tail[key] for key in difflib.get_close_matches(name.rpartition(".")[2], list(tail), 1, 0.6)]
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {close[0]!r}?" if close else "."

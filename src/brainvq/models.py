@@ -19,6 +19,7 @@ from safetensors.torch import load
 from brainvq.codes import CodeSpec
 from brainvq.config import Config, PartOf, did_you_mean, from_json
 from brainvq.errors import InputError
+from brainvq.priors import conditions
 from brainvq.priors.base import Prior, PriorConfig
 from brainvq.run import file_hash, read_config
 from brainvq.tokenizers.base import Tokenizer, TokenizerConfig
@@ -72,7 +73,7 @@ def model_folder(model: str | Path) -> Path:
     if folder.name in names:
         return SHIPPED / folder.name
     raise InputError(
-        f"{folder.name!r} is neither a run folder here nor a shipped model{did_you_mean(folder.name, names)}. "
+        f"{folder.name!r} is neither a run folder here nor a shipped model{did_you_mean(folder.name, names)} "
         f"Shipped: {', '.join(names) or 'none'}. Give one of these, or the folder that `brainvq train` wrote."
     )
 
@@ -111,7 +112,7 @@ def open_prior(
     def build() -> Prior:
         part = from_json(_StoredPrior, {"prior": config["experiment"]["prior"]}).prior
         try:
-            return part.build(_spec(folder, config), config["size"])
+            return part.build(_spec(folder, config), config["size"], conditions.from_json(config.get("conditions", [])))
         except InputError as error:
             raise InputError(f"{folder / 'config.json'}: {error}") from error
 

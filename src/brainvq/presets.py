@@ -11,8 +11,10 @@ from collections.abc import Callable
 from brainvq.config import did_you_mean
 from brainvq.errors import InputError
 from brainvq.networks import keras_conv, pixel_shuffle, resnet
+from brainvq.priors import autoregressive as autoregressive_prior
 from brainvq.priors import dcgan as dcgan_prior
 from brainvq.priors import histogram as histogram_prior
+from brainvq.priors import maskgit as maskgit_prior
 from brainvq.priors import pixelcnn as pixelcnn_prior
 from brainvq.quantizers import vq
 from brainvq.tokenizers import vqvae
@@ -20,6 +22,7 @@ from brainvq.training import adversarial
 from brainvq.training import prior as prior_task
 from brainvq.training import tokenizer as tokenizer_task
 from brainvq.training.experiment import Experiment, TokenizerExperiment
+from brainvq.training.labelled import ConditionsConfig
 from brainvq.training.loop import TrainConfig
 from brainvq.training.optimise import OptimiserConfig
 from brainvq.training.prior_experiment import PriorExperiment
@@ -215,6 +218,9 @@ def histogram() -> PriorExperiment:
     )
 
 
+_FEW_HEADS = OptimiserConfig(name="adamw", weight_decay=0.01, schedule="cosine", warmup=100, clip=1.0, average=0.999)
+
+
 def pixelcnn() -> PriorExperiment:
     """Gated PixelCNN, the prior of the VQ-VAE paper: each code from those above it and to its left.
 
@@ -223,12 +229,47 @@ def pixelcnn() -> PriorExperiment:
 
         brainvq train pixelcnn --tokenizer runs/keras_f8_ema --data oasis --out runs/pixelcnn
     """
-    optimiser = OptimiserConfig(name="adamw", weight_decay=0.01, schedule="cosine", warmup=100, clip=1.0, average=0.999)
     return PriorExperiment(
         preset="pixelcnn",
         prior=pixelcnn_prior.Config(),
-        task=prior_task.Config(optimiser=optimiser),
+        task=prior_task.Config(optimiser=_FEW_HEADS),
         train=TrainConfig(epochs=12.0, batch_size=16, learning_rate=2e-3),
+    )
+
+
+def autoregressive() -> PriorExperiment:
+    """A transformer over the codes, one after another, told which slice it draws: exact bits, and steerable samples.
+
+    Few heads: each epoch sees them a little otherwise (`variants`), beside dropout, weight decay, averaged weights and
+    the best on validate.
+
+        brainvq train autoregressive --tokenizer weights/brain_f16 --data oasis --out runs/autoregressive
+    """
+    return PriorExperiment(
+        preset="autoregressive",
+        prior=autoregressive_prior.Config(dropout=0.2),
+        task=prior_task.Config(optimiser=_FEW_HEADS),
+        conditions=ConditionsConfig(columns=("slice",)),
+        variants=12,
+        train=TrainConfig(epochs=12.0, batch_size=16, learning_rate=2e-3),
+    )
+
+
+def maskgit() -> PriorExperiment:
+    """A transformer that fills in hidden codes, all at once in a dozen steps; told which slice it draws.
+
+    It fills in parts of given images too (`brainvq sample --keep`). A step teaches the hidden codes alone, not all of
+    them: twice the epochs of `autoregressive`.
+
+        brainvq train maskgit --tokenizer weights/brain_f16 --data oasis --out runs/maskgit
+    """
+    return PriorExperiment(
+        preset="maskgit",
+        prior=maskgit_prior.Config(dropout=0.1),
+        task=prior_task.Config(optimiser=_FEW_HEADS),
+        conditions=ConditionsConfig(columns=("slice",)),
+        variants=12,
+        train=TrainConfig(epochs=24.0, batch_size=16, learning_rate=2e-3),
     )
 
 
@@ -270,7 +311,7 @@ PRESETS: dict[str, Callable[[], Experiment]] = {
         *(keras_f8, keras_f8_ema),
         *(resnet_f4, resnet_f4_ema, resnet_f4_narrow, resnet_f4_narrow_ema),
         *(brain_f8, brain_f4, brain_f16),
-        *(histogram, pixelcnn, dcgan),
+        *(histogram, pixelcnn, autoregressive, maskgit, dcgan),
         *(demo, demo_prior),
     )
 }
@@ -283,7 +324,7 @@ def preset(name: str) -> Experiment:
         InputError: no such preset; the nearest name is given.
     """
     if name not in PRESETS:
-        raise InputError(f"unknown preset {name!r}{did_you_mean(name, list(PRESETS))}. Presets: {', '.join(PRESETS)}.")
+        raise InputError(f"unknown preset {name!r}{did_you_mean(name, list(PRESETS))} Presets: {', '.join(PRESETS)}.")
     return PRESETS[name]()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,9 +20,23 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from brainvq.errors import printable
+
 # names of files and folders are text, never markup
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def survive_any_text() -> None:
+    """What the encoding of the output cannot write is written escaped: a name of a file need be no text at all."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def note(text: str) -> None:
+    """What a user should know of a job that goes on."""
+    err.print(f"note: {printable(text)}", style="yellow")
 
 
 @contextmanager
@@ -54,7 +70,7 @@ def training(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
             elif event["event"] == "encode":
                 progress.update(task(f"encoding {event['split']}", event["count"]), completed=event["done"])
             elif event["event"] == "note":
-                err.print(f"note: {event['message']}", style="yellow")
+                note(str(event["message"]))
             elif event["event"] in ("train", "resume"):
                 progress.update(task(title, event["total"]), completed=event["step"], measures=_measures(event))
             elif event["event"] == "validate":

@@ -4,35 +4,46 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from brainvq import run as runs
 from brainvq.check import check, refuse_fatal
-from brainvq.config import from_json
+from brainvq.config import from_json, to_json
 from brainvq.data import scan as scans
 from brainvq.data.anonymise import anonymised, key_of
 from brainvq.data.cache import cache_folder
-from brainvq.data.entries import Entry, entries, is_image
-from brainvq.data.layouts import LABEL_FILE, LABEL_FOLDER
 from brainvq.data.loader import open_cache
+from brainvq.data.scan import Scan
 from brainvq.data.slicing import Slicing
 from brainvq.data.sources import Source, open_splits
 from brainvq.data.volume_cache import with_size
-from brainvq.errors import InputError
+from brainvq.errors import InputError, counted
 from brainvq.evaluate import evaluate, mean_image
-from brainvq.evaluate_prior import evaluate_prior
-from brainvq.fidelity import Fidelity, fidelity
+from brainvq.evaluate_prior import SAMPLES, evaluate_prior
+from brainvq.fidelity import Fidelity, fidelity, too_narrow
 from brainvq.files import gather, outputs, staged
+from brainvq.inputs import Intake, Note, scans_in
+from brainvq.inputs import silence as silent
 from brainvq.models import is_shipped, model_folder, open_model
 from brainvq.pipeline import Generator, Pipeline, load, load_encoded, load_generator, save_encoded
 from brainvq.report import save_examples, save_prior_examples
 from brainvq.training.devices import keep_freed_memory
 from brainvq.training.encoded import encode_split
-from brainvq.training.experiment import DataConfig, Experiment, TokenizerExperiment, Watch, silence, train
+from brainvq.training.experiment import (
+    DataConfig,
+    Experiment,
+    TokenizerExperiment,
+    Watch,
+    read_otherwise,
+    silence,
+    train,
+)
 from brainvq.training.finetune import finetune, finetuning
+from brainvq.training.labelled import LabelledSplit, read_columns, values_of
 from brainvq.training.prior_experiment import PriorExperiment, train_prior
 
 Progress = Callable[[int, int], None]
@@ -80,9 +91,20 @@ def _check_first(
         slicing=config.slicing,
         progress=lambda done, count: watch({"event": "read", "split": "data", "done": done, "count": count}),
     )
-    refuse_fatal(found, str(data))
+    command = shlex.join(["brainvq", "check", str(data), *_settings_of(config)])
+    refuse_fatal(found, str(data), command)
     if found.problems:
-        watch({"event": "note", "message": f"warnings about {data}: {len(found.problems):,}; see brainvq check {data}"})
+        watch({"event": "note", "message": f"{counted(len(found.problems), 'warning')} about {data}; see {command}"})
+
+
+def _settings_of(config: DataConfig) -> list[str]:
+    """The options of `check` that read data alike."""
+    words, usual = [], to_json(DataConfig())
+    for key, value in to_json(config).items():
+        if value != usual[key]:
+            text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+            words += ["--set", f"data.{key}={text}"]
+    return words
 
 
 def finetune_run(model: Path, data: str | Path, out: Path, **settings: Any) -> Path:
@@ -104,41 +126,53 @@ def evaluate_run(
     data: str,
     split: str,
     *,
+    settings: Sequence[str] = (),
     tokenizer: Path | None = None,
     key: Path | None = None,
+    samples: int = SAMPLES,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure the model of a run on a split of `data`, store the result in the run, and return it.
 
     A shipped model is measured alike, and nothing is stored. `key`: a file, made if missing, with whose key the
-    subjects are hashed, so that the result names none.
+    subjects are hashed, so that the result names none. `samples`: of a prior, that are drawn and measured.
 
-    The data are split as they were for training. For a tokenizer, the mean training image is a baseline where there is
-    a train split of the same size. For a prior, `tokenizer` says where its tokenizer lies if that was moved.
+    The data are read and split as they were for training, but for `settings`, such as "data.suffix=T2w", which the
+    result keeps; a prior is measured on nothing but the data of its training, and takes none. For a tokenizer, the mean
+    training image is a baseline where there is a train split of the same size. For a prior, `tokenizer` says where its
+    tokenizer lies if that was moved.
 
     Raises:
-        InputError: not a run, or no such split; or the key would lie in the run.
+        InputError: not a run, or no such split or setting; or the key would lie in the run.
     """
     keep_freed_memory()
     folder = model_folder(folder)
+    if settings and runs.read_config(folder).get("kind") == "prior":
+        raise InputError(
+            f"{folder} is a prior, which is measured on the data of its training, read as they were then. "
+            "Leave out --set and --subject-pattern."
+        )
     if key is not None and key.resolve().is_relative_to(folder.resolve()):
         raise InputError(
             f"the key {key} would lie inside the run {folder}, and be shared with it. Name a file elsewhere."
         )
     if runs.read_config(folder).get("kind") == "prior":
-        return _evaluate_prior(folder, data, split, tokenizer, key, progress)
-    return _evaluate_tokenizer(folder, data, split, key, progress)
+        return _evaluate_prior(folder, data, split, tokenizer, key, samples, progress)
+    return _evaluate_tokenizer(folder, data, split, key, progress, settings)
 
 
 def _evaluate_tokenizer(
-    folder: Path, data: str, split: str, key: Path | None, progress: Progress | None
+    folder: Path, data: str, split: str, key: Path | None, progress: Progress | None, settings: Sequence[str] = ()
 ) -> dict[str, Any]:
     pipeline = load(folder)
-    splits, slicing = _splits(data, split, key, from_json(TokenizerExperiment, pipeline.config["experiment"]))
+    experiment = read_otherwise(from_json(TokenizerExperiment, pipeline.config["experiment"]), settings)
+    splits, slicing = _splits(data, split, key, experiment)
     source = splits[split]
     cache = open_cache(source, multiple=_multiple(pipeline), slicing=slicing, device=pipeline.device)
     mean = mean_image(open_cache(splits["train"], slicing=slicing)) if "train" in splits else None
     result = evaluate(pipeline, source, cache, split=split, model=_named(pipeline), train_mean=mean, progress=progress)
+    if settings:
+        result["data"]["settings"] = list(settings)
     if not is_shipped(folder):
         _store(folder, split, result)
         save_examples(folder, pipeline, cache, result)
@@ -146,10 +180,17 @@ def _evaluate_tokenizer(
 
 
 def _evaluate_prior(
-    folder: Path, data: str, split: str, tokenizer: Path | None, key: Path | None, progress: Progress | None
+    folder: Path,
+    data: str,
+    split: str,
+    tokenizer: Path | None,
+    key: Path | None,
+    samples: int,
+    progress: Progress | None,
 ) -> dict[str, Any]:
     generator = load_generator(folder, tokenizer)
-    splits, slicing = _splits(data, split, key, from_json(PriorExperiment, generator.config["experiment"]))
+    experiment = from_json(PriorExperiment, generator.config["experiment"])
+    splits, slicing = _splits(data, split, key, experiment)
     if "train" not in splits or split == "train":
         raise InputError(
             f"a prior is measured on unseen images beside those of its train split; {data} has {', '.join(splits)} and "
@@ -160,6 +201,11 @@ def _evaluate_prior(
         name: open_cache(splits[name], multiple=multiple, slicing=slicing, device=device) for name in ("train", split)
     }
     _refuse_other_train_split(folder, generator.config, data, caches["train"].fingerprint)
+    prior, named = generator.prior, caches[split]
+    if key is not None and prior.conditions:  # a table knows subjects by their own names
+        plain, _ = _splits(data, split, None, experiment)
+        named = open_cache(plain[split], multiple=multiple, slicing=slicing, device=device)
+    values = values_of(read_columns(experiment.conditions, named.root, named), prior.conditions)
     codes = {name: encode_split(generator.tokenizer, cache, progress) for name, cache in caches.items()}
     found = evaluate_prior(
         generator,
@@ -169,6 +215,9 @@ def _evaluate_prior(
         caches[split],
         split=split,
         model=_named(generator),
+        n=samples,
+        labelled=LabelledSplit(codes[split], values, previous=prior.takes_previous),
+        anonymous=key is not None,
         progress=progress,
     )
     _store(folder, split, found.result)
@@ -227,6 +276,15 @@ def refuse_priors(*folders: Path) -> None:
             raise InputError(f"{folder} is a prior; differences are told between two tokenizers. Compare the tables.")
 
 
+def replaced_by(folder: Path, split: str) -> dict[str, Any] | None:
+    """The data of the evaluation that the next one of this split takes the place of; None where there is none."""
+    try:
+        found = stored_evaluation(folder, split)["data"]
+    except (InputError, KeyError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def stored_evaluation(folder: Path, split: str) -> dict[str, Any]:
     """The evaluation that a run already has.
 
@@ -254,45 +312,78 @@ def reconstruct_files(
     out: Path,
     *,
     force: bool = False,
+    skip_broken: bool = False,
     progress: Progress | None = None,
     tell: Callable[[Path, Fidelity], None] | None = None,
+    note: Note = silent,
 ) -> list[Path]:
     """Every image of `inputs` through the codes and back, into `out`; a JPEG becomes a PNG, for JPEG would lose more.
 
     A volume becomes a NIfTI in its own geometry and intensities, and `tell` is called with how much of it is kept.
-    Label maps in folders are left out by name; files are taken as given. `out` gets all outputs, or none.
+    Label maps in folders are left out by name; files are taken as given. `out` gets all outputs, or none; with
+    `skip_broken` those of all that can be read. `note` is told of what is left out.
 
     Raises:
         InputError: an input cannot be read, or an output exists and `force` is not set.
     """
     pipeline = load(model)
-    found = _images(inputs)
-    paths = outputs([_lossless(name) for _, name in found], out, force=force)
-    final = dict(zip((entry for entry, _ in found), paths, strict=True))
+    found = scans_in(inputs, skip=skip_broken, note=note)
+    paths = outputs([_lossless(name) for _, name in found.scans], out, force=force)
 
-    def convert(entry: Entry, name: Path, target: Path) -> None:
-        scan = scans.read(entry.path, files=entry.files, name=name.as_posix())
+    def convert(scan: Scan, path: Path, target: Path) -> None:
         encoded = pipeline.encode(scan)
         copy = pipeline.decode(encoded)
         scans.write(copy, target)
         if tell is not None and encoded.frame.plane is not None:
-            tell(final[entry], fidelity(scan, copy, encoded.frame))
+            tell(path, fidelity(scan, copy, encoded.frame))
+            if why := too_narrow(scan, encoded.frame):
+                note(f"{path.relative_to(out)}: {why}")
 
-    return _each(found, paths, out, convert, progress)
+    return _each_scan(found, paths, out, convert, progress)
 
 
 def encode_files(
-    model: Path, inputs: Sequence[Path], out: Path, *, force: bool = False, progress: Progress | None = None
+    model: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    force: bool = False,
+    skip_broken: bool = False,
+    progress: Progress | None = None,
+    note: Note = silent,
 ) -> list[Path]:
     """Every image of `inputs` as a file of codes, `NAME.codes.npz`. Reads and raises as `reconstruct_files`."""
     pipeline = load(model)
-    found = _images(inputs)
+    found = scans_in(inputs, skip=skip_broken, note=note)
+    paths = outputs([name.with_name(name.name + CODES) for _, name in found.scans], out, force=force)
 
-    def convert(entry: Entry, name: Path, target: Path) -> None:
-        save_encoded(pipeline.encode(scans.read(entry.path, files=entry.files, name=name.as_posix())), target)
+    def convert(scan: Scan, path: Path, target: Path) -> None:
+        save_encoded(pipeline.encode(scan), target)
 
-    names = [name.with_name(name.name + CODES) for _, name in found]
-    return _each(found, outputs(names, out, force=force), out, convert, progress)
+    return _each_scan(found, paths, out, convert, progress)
+
+
+def _each_scan(
+    found: Intake,
+    paths: Sequence[Path],
+    out: Path,
+    convert: Callable[[Scan, Path, Path], None],
+    progress: Progress | None,
+) -> list[Path]:
+    """convert(scan, path, target) of one after the other; the paths of the sound ones, which come to be together."""
+    with staged(paths, out) as targets:
+        for done, ((entry, name), path) in enumerate(zip(found.scans, paths, strict=True), start=1):
+            scan = found.read(entry, name)
+            if scan is None:
+                del targets[path]
+            else:
+                convert(scan, path, targets[path])
+            del scan  # before the next is read: volumes are large
+            if progress is not None:
+                progress(done, len(paths))
+        found.refuse_broken(len(found.scans) - len(found.broken))
+    found.tell()
+    return list(targets)
 
 
 def decode_files(
@@ -301,55 +392,24 @@ def decode_files(
     """Every file of codes back to the image that it stands for. Raises as `reconstruct_files`."""
     pipeline = load(model)
     found = gather(inputs, (CODES,))
-
-    def convert(source: Path, name: Path, target: Path) -> None:
-        encoded = replace(load_encoded(source), name=str(source))  # errors name this file, not the scan it was made of
-        scans.write(pipeline.decode(encoded), target)
-
-    names = [_lossless(name.with_name(name.name.removesuffix(CODES))) for _, name in found]
-    return _each(found, outputs(names, out, force=force), out, convert, progress)
-
-
-def _images(inputs: Sequence[Path]) -> list[tuple[Entry, Path]]:
-    """Scans with the names of their outputs; one that is none is refused before any work is done."""
-    named = dict(gather(inputs, scans.SUFFIXES, leave_out=_is_label_map, accept=is_image))
-    found, broken = entries(named)
-    if broken:
-        raise broken[0]
-    for entry in found:
-        scans.header_of(entry.path, files=entry.files)
-    return [(entry, _output_name(entry, named)) for entry in found]
-
-
-def _output_name(entry: Entry, named: Mapping[Path, Path]) -> Path:
-    """Of a file its own name; a series becomes a NIfTI called as its folder, which keeps its place among the inputs."""
-    if not entry.files:
-        return named[entry.path]
-    place = named[entry.files[0]].parent
-    several = entry.path != entry.files[0].parent
-    whole = place / entry.path.name if several or not place.name else place
-    return whole.with_name(whole.name + ".nii.gz")
-
-
-def _is_label_map(below: Path) -> bool:
-    """By its path below the folder that was given."""
-    return bool(LABEL_FILE.match(below.name)) or any(LABEL_FOLDER.match(folder) for folder in below.parent.parts)
-
-
-def _each(
-    found: Sequence[tuple[Any, Path]],
-    paths: list[Path],
-    out: Path,
-    convert: Callable[[Any, Path, Path], None],
-    progress: Progress | None,
-) -> list[Path]:
-    """convert(source, name, target) of one scan after the other; `paths` come to be when all of them are done."""
+    paths = outputs([_decoded_name(source, name) for source, name in found], out, force=force)
     with staged(paths, out) as targets:
-        for done, ((source, name), target) in enumerate(zip(found, targets, strict=True), start=1):
-            convert(source, name, target)
+        for done, ((source, _), path) in enumerate(zip(found, paths, strict=True), start=1):
+            encoded = replace(load_encoded(source), name=str(source))  # errors name this file, not the scan it was of
+            scans.write(pipeline.decode(encoded), targets[path])
             if progress is not None:
                 progress(done, len(found))
     return paths
+
+
+def _decoded_name(source: Path, name: Path) -> Path:
+    """That of the image; where it has lost its suffix a picture is a PNG, and a volume a NIfTI."""
+    if name.name == CODES:
+        raise InputError(f"{source}: has no name before {CODES}. Rename it.")
+    whole = name.with_name(name.name.removesuffix(CODES))
+    if not whole.name.lower().endswith(scans.SUFFIXES) and load_encoded(source).frame.affine is not None:
+        return whole.with_name(whole.name + ".nii.gz")
+    return _lossless(whole)
 
 
 def _named(model: Pipeline | Generator) -> dict[str, Any]:

@@ -22,12 +22,14 @@ from brainvq.codes import Codes
 from brainvq.data.loader import Cache
 from brainvq.errors import InputError
 from brainvq.evaluate_prior.bits import Advance, Range, bits_of, parts, ranges
+from brainvq.evaluate_prior.heads import HEADS, heads_of, makes_heads
 from brainvq.evaluate_prior.neighbours import EightBit, Pools, told
+from brainvq.evaluate_prior.realistic import WORK, can_measure, realism_of
 from brainvq.metrics import generation
-from brainvq.metrics.definitions import GENERATION
+from brainvq.metrics.definitions import GENERATION, WHOLE_HEADS
 from brainvq.pipeline import Generator
-from brainvq.priors.base import Prior
 from brainvq.training.encoded import EncodedSplit
+from brainvq.training.labelled import LabelledSplit
 
 FORMAT = 1
 SAMPLES = 64
@@ -59,13 +61,17 @@ def evaluate_prior(
     *,
     split: str,
     model: Mapping[str, Any],
+    labelled: LabelledSplit | None = None,
     n: int = SAMPLES,
     seed: int = 0,
+    anonymous: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluated:
     """Measure a prior: bits of every held-out image, and the samples 0 .. n - 1 of the sequence of `seed`.
 
-    `model`: what names it in the result; `progress(done, total)` counts images, samples and pairs of images.
+    `labelled`: the held-out split with what is known of its images, for a prior that takes conditions. `model`: what
+    names it in the result; `anonymous`: leave out what tells whose an image is beside its subject's alias;
+    `progress(done, total)` counts images, samples and pairs of images.
 
     Raises:
         InputError: nothing to measure on; images or codes of another size than the prior's; a prior or a decoder that
@@ -74,17 +80,23 @@ def evaluate_prior(
     started = time.perf_counter()
     _check(generator, train_images, held_out_images, n)
     real = generation.spread_over_subjects(held_out.subjects, min(n, len(held_out)), seed=seed)
-    total = _work(generator.prior, train, held_out, n, len(real))
+    pools = Pools(EightBit(train_images), EightBit(held_out_images), train.subjects, held_out.subjects)
+    looks = can_measure(n, pools)
+    total = _work(generator, train, held_out, n, len(real)) + looks * WORK * n
     advance = _counter(progress, total)
     size = held_out_images.images.shape[1:]
     bits = None
-    if generator.prior.has_likelihood:
-        bits = bits_of(generator.prior, train, held_out, math.prod(size), advance)
+    if generator.prior.has_bound:
+        labelled = labelled or LabelledSplit(held_out, torch.zeros(len(held_out), 0), previous=False)
+        bits = bits_of(generator.prior, train, labelled, math.prod(size), advance)
     codes, images, seconds = _sample(generator, n, seed, advance)
     real_codes = held_out.batch(real)
-    both = np.concatenate([images, _decode(generator, real_codes)])[:, : size[0], : size[1]]
-    images, real_images = both[:n], both[n:]
-    pools = Pools(EightBit(train_images), EightBit(held_out_images), train.subjects, held_out.subjects)
+
+    def shown(codes: Codes) -> NDArray[np.uint8]:
+        return _decode(generator, codes)[:, : size[0], : size[1]]
+
+    images, real_images = images[:, : size[0], : size[1]], shown(real_codes)
+    both = np.concatenate([images, real_images])
     own = [held_out.subjects[i] for i in real]
     found = pools.nearest(both, own, seed=seed, advance=advance)
     result = {
@@ -109,14 +121,19 @@ def evaluate_prior(
                 "real": generation.live_share(real_codes, train.orders),
             },
         },
+        "realism": realism_of(images, shown, train, pools, seed, advance) if looks else None,
+        "heads": heads_of(generator, held_out, seed, advance) if makes_heads(generator) else None,
         "per_sample": [
             {
-                "nearest_train": told(found["nearest_train"], i, train.subjects),
-                "nearest_validate": told(found["nearest_validate"], i, held_out.subjects),
+                "nearest_train": told(found["nearest_train"], i, train.subjects, anonymous=anonymous),
+                "nearest_validate": told(found["nearest_validate"], i, held_out.subjects, anonymous=anonymous),
             }
             for i in range(n)
         ],
-        "definitions": {name: measure.definition for name, measure in GENERATION.items()},
+        "definitions": {
+            name: measure.definition
+            for name, measure in (GENERATION | (WHOLE_HEADS if makes_heads(generator) else {})).items()
+        },
         "wall_time_s": round(time.perf_counter() - started, 2),
         "threads": torch.get_num_threads(),
     }
@@ -161,11 +178,13 @@ def _facts(generator: Generator, train: EncodedSplit, held_out: EncodedSplit, si
     }
 
 
-def _work(prior: Prior, train: EncodedSplit, held_out: EncodedSplit, n: int, real: int) -> int:
+def _work(generator: Generator, train: EncodedSplit, held_out: EncodedSplit, n: int, real: int) -> int:
     """Images, samples and pairs, about: a pool of few images has fewer pairs."""
     described = sum(len(train) // k * k for k in (min(16, n, len(train)), min(16, real, len(train))))
     pairs = sum(min(generation.PAIRS, k * (k - 1) // 2) for k in (n, real))
-    return len(held_out) * prior.has_likelihood + n + described + 3 * generation.CANDIDATES * (n + real) + pairs
+    heads = HEADS * len(generator.slices) if makes_heads(generator) else 0
+    told = heads + len(held_out) * generator.prior.has_bound
+    return told + n + described + 3 * generation.CANDIDATES * (n + real) + pairs
 
 
 def _counter(progress: Callable[[int, int], None] | None, total: int) -> Advance:

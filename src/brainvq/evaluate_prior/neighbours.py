@@ -24,6 +24,11 @@ class EightBit:
     def __len__(self) -> int:
         return len(self.cache)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W)."""
+        return tuple(self.cache.images.shape[1:])
+
     def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[np.uint8]:
         if self.cache.images.dtype == np.uint8:
             return np.asarray(self.cache.images[indices])
@@ -60,9 +65,11 @@ class Pools:
         }
 
 
-def told(found: Neighbours, i: int, subjects: Sequence[str]) -> dict[str, Any]:
+def told(found: Neighbours, i: int, subjects: Sequence[str], *, anonymous: bool) -> dict[str, Any]:
+    """Without its place among the images where nobody is to be told whose it is: they lie in the order of names."""
+    place = {} if anonymous else {"index": int(found.index[i])}
     return {
-        "index": int(found.index[i]),
+        **place,
         "subject": subjects[int(found.index[i])],
         "correlation": float(found.correlation[i]),
         "ssim": float(found.ssim[i]),

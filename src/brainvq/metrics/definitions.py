@@ -144,3 +144,20 @@ GENERATION = {
         "Share of the codebook entries in use in the train split that occur in the samples, all levels together.",
     ),
 }
+
+WHOLE_HEADS = {
+    "neighbour_ssim": Measure(
+        "Heads: SSIM of neighbouring slices",
+        "",
+        "as real",
+        "Mean SSIM of 8-bit slices that are neighbours in a head, of heads made slice after slice; mean over heads.",
+    ),
+    "flicker": Measure(
+        "Heads: flicker",
+        "",
+        "as real",
+        "How far the mean grey inside the head of a slice lies from the mean of those of its two neighbours, relative "
+        "to the mean over slices; mean over slices, then over heads.",
+    ),
+}
+"""Of heads that are made slice after slice."""

@@ -16,12 +16,19 @@ from torch import Tensor, nn
 from brainvq.codes import Codes, CodeSpec
 from brainvq.config import PartConfig
 from brainvq.errors import InputError
+from brainvq.priors.conditions import Conditions, Given
+from brainvq.priors.drawing import PLAIN, Drawing
 
 
 class Prior(nn.Module):
     """p(codes) for images of `size` pixels, whose codes are those of `spec`."""
 
     has_likelihood: ClassVar[bool] = True
+    has_bound: ClassVar[bool] = True
+    can_fill: ClassVar[bool] = False
+    conditions: Conditions = ()
+    takes_previous = False
+    """Whether the codes of the slice before may be given."""
 
     def __init__(self, spec: CodeSpec, size: Sequence[int]) -> None:
         super().__init__()
@@ -56,32 +63,57 @@ class Prior(nn.Module):
         found = [self.get_buffer(f"order_{level}") for level in range(len(self.grids))]
         return tuple(order[order >= 0] for order in found)
 
-    def log_probs(self, codes: Codes) -> Tensor:
+    def log_probs(self, codes: Codes, given: Given | None = None) -> Tensor:
         """Nats of each code given those before it, (B, codes), in the order of `CodeSpec.flatten`.
 
-        Only where `has_likelihood`.
+        Only where `has_likelihood`. `given`: what is known of the images; None: nothing.
 
         Raises:
             InputError: the codes are not of this spec and size.
         """
         raise NotImplementedError
 
-    def log_prob(self, codes: Codes) -> Tensor:
+    def log_prob(self, codes: Codes, given: Given | None = None) -> Tensor:
         """Nats of each image's codes, (B,)."""
-        return self.log_probs(codes).sum(1)
+        return self.log_probs(codes, given).sum(1)
 
-    def loss(self, codes: Codes) -> Tensor:
+    def bound(self, codes: Codes, given: Given | None = None) -> Tensor:
+        """Bits a code of each image, (B,): exact where `has_likelihood`, else at most so many.
+
+        Only where `has_bound`.
+        """
+        return -self.log_probs(codes, given).mean(1) / math.log(2)
+
+    def loss(self, codes: Codes, given: Given | None = None) -> Tensor:
         """What training brings down: the mean number of bits a code."""
-        return -self.log_probs(codes).mean() / math.log(2)
+        return self.bound(codes, given).mean()
 
-    def forward(self, codes: Codes) -> Tensor:
+    def forward(self, codes: Codes, given: Given | None = None) -> Tensor:
         """`loss`, for the wrappers of training."""
-        return self.loss(codes)
+        return self.loss(codes, given)
 
-    def sample(self, generators: Sequence[torch.Generator]) -> Codes:
+    def sample(
+        self, generators: Sequence[torch.Generator], given: Given | None = None, drawing: Drawing = PLAIN
+    ) -> Codes:
         """One sample for each generator (on the CPU), each a function of its own generator alone.
 
-        So a sample of a seed is the same in whatever batch it is drawn.
+        So a sample of a seed is the same in whatever batch it is drawn. `given`: what each of them is to be.
+
+        Raises:
+            InputError: this prior takes no conditions, or cannot sharpen what it draws.
+        """
+        raise NotImplementedError
+
+    def fill(
+        self,
+        generators: Sequence[torch.Generator],
+        codes: Codes,
+        kept: Tensor,
+        given: Given | None = None,
+        drawing: Drawing = PLAIN,
+    ) -> Codes:
+        """As `sample`, with those of the `codes` of one image that are `kept`, (N,) bool in the order of
+        `CodeSpec.flatten`, in every sample. Only where `can_fill`.
         """
         raise NotImplementedError
 
@@ -101,10 +133,37 @@ class Prior(nn.Module):
         self.spec.check(codes, self.size)
 
 
+def check_given(prior: Prior, given: Given | None, images: int) -> None:
+    """Raises InputError unless `given` is of so many images and of the conditions of `prior`."""
+    if given is None:
+        return
+    if given.values.shape != (images, len(prior.conditions)):
+        raise InputError(
+            f"values of conditions have shape {tuple(given.values.shape)}; expected ({images}, "
+            f"{len(prior.conditions)}): a column for each condition of this prior."
+        )
+    if given.previous is not None:
+        if not prior.takes_previous:
+            raise InputError(
+                "this prior was not trained on the slice before. Train one with --set prior.previous=true."
+            )
+        prior.check(tuple(level.clamp(min=0) for level in given.previous))
+
+
+def refuse_conditions(config: PriorConfig, conditions: Conditions) -> None:
+    """For kinds of priors that take none. Raises InputError where there are some."""
+    if conditions:
+        names = ", ".join(condition.name for condition in conditions)
+        raise InputError(
+            f"{config.kind} takes no conditions ({names}). Leave them out, or use priors.autoregressive or "
+            "priors.maskgit."
+        )
+
+
 class PriorConfig(PartConfig):
     """Derive `Config` of a prior file from this."""
 
-    def build(self, spec: CodeSpec, size: Sequence[int]) -> Prior:
+    def build(self, spec: CodeSpec, size: Sequence[int], conditions: Conditions = ()) -> Prior:
         """A prior of the codes of images of `size` pixels.
 
         Raises:

@@ -27,7 +27,9 @@ from torch.nn import functional as F
 from brainvq.codes import Codes, CodeSpec
 from brainvq.errors import InputError
 from brainvq.networks.layers import Upsample
-from brainvq.priors.base import Prior, PriorConfig
+from brainvq.priors.base import Prior, PriorConfig, check_given, refuse_conditions
+from brainvq.priors.conditions import Conditions, Given
+from brainvq.priors.drawing import PLAIN, Drawing
 
 Handling = Literal["ordered", "raw_indices"]
 SMALLEST = 4  # side of the grid that the generator starts from
@@ -46,7 +48,8 @@ class Config(PriorConfig):
     width: PositiveInt = 64
     greys: Handling = "ordered"
 
-    def build(self, spec: CodeSpec, size: Sequence[int]) -> DCGAN:
+    def build(self, spec: CodeSpec, size: Sequence[int], conditions: Conditions = ()) -> DCGAN:
+        refuse_conditions(self, conditions)
         return DCGAN(self, spec, size)
 
 
@@ -54,6 +57,7 @@ class DCGAN(Prior):
     """Samples codes of one grid, or of several equal ones as the channels of one image."""
 
     has_likelihood: ClassVar[bool] = False
+    has_bound: ClassVar[bool] = False
 
     def __init__(self, config: Config, spec: CodeSpec, size: Sequence[int]) -> None:
         super().__init__(spec, size)
@@ -98,7 +102,15 @@ class DCGAN(Prior):
         return z.to(next(self.generator.parameters()).device)
 
     @torch.no_grad()
-    def sample(self, generators: Sequence[torch.Generator]) -> Codes:
+    def sample(
+        self, generators: Sequence[torch.Generator], given: Given | None = None, drawing: Drawing = PLAIN
+    ) -> Codes:
+        check_given(self, given, len(generators))
+        if drawing != PLAIN:
+            raise InputError(
+                "priors.dcgan does not say how likely a code is: temperature, top-k, top-p and guidance mean nothing "
+                "to it. Leave them out, or use another prior."
+            )
         training = self.generator.training
         self.generator.eval()
         # one at a time: libraries add up a batch of another size in another order, which could cross a bin's edge
@@ -111,7 +123,7 @@ class DCGAN(Prior):
         used = [torch.isin(order, code) for order, code in zip(self.orders, codes, strict=True)]
         return float(torch.cat(used).cpu().double().mean())
 
-    def log_probs(self, codes: Codes) -> Tensor:
+    def log_probs(self, codes: Codes, given: Given | None = None) -> Tensor:
         """A GAN has none.
 
         Raises:

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from brainvq.codes import Codes, CodeSpec
 from brainvq.errors import InputError
-from brainvq.priors.base import Prior, PriorConfig
+from brainvq.priors.base import Prior, PriorConfig, check_given, refuse_conditions
+from brainvq.priors.conditions import Conditions, Given
+from brainvq.priors.drawing import PLAIN, Drawing
 
 LARGEST_TABLE = 1 << 28
 """Numbers: 1 GiB."""
@@ -33,7 +35,8 @@ class Config(PriorConfig):
     kind: Literal["priors.histogram"] = "priors.histogram"
     borrowed: Annotated[float, Field(gt=0)] = 4.0
 
-    def build(self, spec: CodeSpec, size: Sequence[int]) -> Histogram:
+    def build(self, spec: CodeSpec, size: Sequence[int], conditions: Conditions = ()) -> Histogram:
+        refuse_conditions(self, conditions)
         return Histogram(self, spec, size)
 
 
@@ -68,7 +71,7 @@ class Histogram(Prior):
             count += self.config.borrowed * anywhere / anywhere.sum()
             table.copy_((count / count.sum(1, keepdim=True)).log())
 
-    def log_probs(self, codes: Codes) -> Tensor:
+    def log_probs(self, codes: Codes, given: Given | None = None) -> Tensor:
         self.check(codes)
         found = [
             table.expand(len(code), -1, -1).gather(2, code.flatten(1)[..., None])[..., 0]
@@ -77,12 +80,15 @@ class Histogram(Prior):
         return torch.cat(found, dim=1)
 
     @torch.no_grad()
-    def sample(self, generators: Sequence[torch.Generator]) -> Codes:
+    def sample(
+        self, generators: Sequence[torch.Generator], given: Given | None = None, drawing: Drawing = PLAIN
+    ) -> Codes:
+        check_given(self, given, len(generators))
         uniform = torch.stack([torch.rand(self.length, generator=generator) for generator in generators])
         samples, done = [], 0
         for table in self.tables:
             for part in torch.split(table, max(1, AT_ONCE // table.shape[1])):
-                below = part.cpu().exp().double().cumsum(1)  # on the host: MPS has no float64
+                below = drawing.sharpened(part.cpu().double()).softmax(1).cumsum(1)  # on the host: MPS has no float64
                 draw = uniform[:, done : done + len(part)].double() * below[:, -1]
                 samples.append(torch.searchsorted(below, draw.T.contiguous(), right=True).T)
                 done += len(part)

@@ -27,7 +27,9 @@ from torch.nn import functional as F
 from brainvq.codes import Codes, CodeSpec
 from brainvq.errors import InputError
 from brainvq.priors import histogram
-from brainvq.priors.base import Prior, PriorConfig
+from brainvq.priors.base import Prior, PriorConfig, check_given, refuse_conditions
+from brainvq.priors.conditions import Conditions, Given
+from brainvq.priors.drawing import PLAIN, Drawing
 
 LARGEST_TABLE = 1 << 24
 """Logits of an image: 64 MiB, and training holds several for each image of a batch."""
@@ -62,7 +64,8 @@ class Config(PriorConfig):
             raise ValueError("an odd number belongs here")
         return kernel
 
-    def build(self, spec: CodeSpec, size: Sequence[int]) -> PixelCNN:
+    def build(self, spec: CodeSpec, size: Sequence[int], conditions: Conditions = ()) -> PixelCNN:
+        refuse_conditions(self, conditions)
         grids = spec.grids(size)
         if len(grids) != 1 or len(grids[0]) != 2:
             raise InputError(
@@ -98,7 +101,7 @@ class PixelCNN(Prior):
     def learn_statistics(self, batches: Iterable[Codes]) -> None:
         self.frequencies.learn_statistics(batches)
 
-    def log_probs(self, codes: Codes) -> Tensor:
+    def log_probs(self, codes: Codes, given: Given | None = None) -> Tensor:
         self.check(codes)
         logits = self.logits(codes[0])
         return -F.cross_entropy(logits.flatten(0, 2), codes[0].flatten(), reduction="none").view(len(logits), -1)
@@ -119,10 +122,13 @@ class PixelCNN(Prior):
         y: Tensor = self.head(skips).movedim(1, -1)
         return y + self.frequencies.tables[0].view(y.shape[1:])
 
-    def sample(self, generators: Sequence[torch.Generator]) -> Codes:
+    def sample(
+        self, generators: Sequence[torch.Generator], given: Given | None = None, drawing: Drawing = PLAIN
+    ) -> Codes:
+        check_given(self, given, len(generators))
         uniform = torch.stack([torch.rand(self.length, generator=generator) for generator in generators])
         with torch.inference_mode():
-            code = Sampling(self, len(generators)).draw(uniform)
+            code = Sampling(self, len(generators)).draw(uniform, drawing)
         return (code.clone(),)  # outside inference mode: a tensor like any other
 
 
@@ -185,15 +191,14 @@ class Sampling:
     def __getitem__(self, name: str) -> Tensor:
         return self.weights[name]
 
-    def draw(self, uniform: Tensor) -> Tensor:
-        """(B, H W) in [0, 1) -> codes (B, H, W), each where its number falls among the cumulated probabilities."""
+    def draw(self, uniform: Tensor, drawing: Drawing) -> Tensor:
+        """(B, H W) in [0, 1) -> codes (B, H, W)."""
         uniform = uniform.to(self.table).view(self.grid)
         code = torch.empty(self.grid, dtype=torch.long, device=uniform.device)
         for i in range(self.grid[1]):
             above = self._row(i)
             for j in range(self.grid[2]):
-                below = self._logits(i, j, above).softmax(1).cumsum(1)
-                found = torch.searchsorted(below, uniform[:, i, j, None] * below[:, -1:], right=True)[:, 0]
+                found = drawing.draw(self._logits(i, j, above), uniform[:, i, j])
                 self.drawn.own[j].copy_(self["embedding.weight"][found])
                 code[:, i, j] = found
         return code

@@ -15,6 +15,7 @@ from pathlib import Path
 from brainvq import run as runs
 from brainvq.data.scan import atomic
 from brainvq.errors import InputError
+from brainvq.models import model_folder
 from brainvq.report.codebook_drawings import draw_codebook
 from brainvq.report.drawings import draw
 from brainvq.report.examples import save_examples
@@ -36,6 +37,11 @@ def write_report(folder: str | Path) -> Path:
         InputError: not a run, or the folder cannot be written.
     """
     folder = Path(folder)
+    if (where := model_folder(folder)) != folder:
+        raise InputError(
+            f"there is no folder {folder} here; {folder} is a shipped model, whose page is its model card. "
+            f"Read {where / 'MODEL_CARD.md'}."
+        )
     drawings, text = _drawn(folder)
     try:
         (folder / "figures").mkdir(exist_ok=True)
@@ -45,7 +51,7 @@ def write_report(folder: str | Path) -> Path:
         with atomic(folder / "figures" / f"{drawing.name}.png") as file:
             file.write(drawing.png)
     with atomic(folder / "report.html") as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
     return folder / "report.html"
 
 

@@ -47,7 +47,7 @@ def provenance(run: AnyRun, more: Iterable[tuple[str, object]] = ()) -> Html:
         ("Hardware", f"{hardware.gpu or 'no GPU'}; {machine}"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items())),
         ("Parameters", ", ".join(f"{name} {count:,}" for name, count in facts.parameters.items())),
-        ("Data", f"{facts.data.name}, {' × '.join(map(str, facts.data.size))} pixels"),
+        ("Data", f"{facts.data.name}, {' × '.join(map(str, facts.data.size))} pixels, height × width"),
         *((f"Data, {name}", _split(split)) for name, split in facts.data.splits.items()),
         *more,
         ("Weights", tag("code", facts.weights_sha256 or "known when training ends")),

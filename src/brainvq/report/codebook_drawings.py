@@ -35,8 +35,7 @@ def _reach(level: int, about: StoredLevel, levels: int) -> Drawing | None:
             last = max(last, min(kept, len(rings)))
             axes.step(np.arange(len(rings)) + 0.5, np.maximum(rings, LEAST), where="mid", color=colour, label=label)
         patch = max(about.stride) / 2
-        axes.axvline(patch, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-        axes.text(patch, 0.02, " edge of the patch", color=MUTED, va="bottom", transform=axes.get_xaxis_transform())
+        axes.axvline(patch, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), label="edge of patch")
         axes.set_xlim(0, max(last, 2 * patch))
         logarithmic(axes, LEAST)
         axes.set_ylabel("grey levels")

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from brainvq.errors import printable
 from brainvq.report.examples import Examples
 from brainvq.report.ink import FIRST, INK, MUTED, SECOND, Drawing, finish, legend, panel, style, to_png
 from brainvq.report.markup import Html
@@ -38,7 +39,7 @@ def draw(record: Record) -> dict[str, Drawing]:
     if (result := record.headline) is not None:
         found += [_subjects(result), _codebook(result)]
         if result.split in record.examples:
-            found.append(_sheet(record.examples[result.split]))
+            found.append(_sheet(record.examples[result.split], record.facts.spec.strides[-1]))
     return {drawing.name: drawing for drawing in found if drawing is not None}
 
 
@@ -153,27 +154,38 @@ def _shares(level: Level) -> np.ndarray:
     return np.asarray(100 * counts / max(1.0, counts.sum()))
 
 
-def _sheet(examples: Examples) -> Drawing:
+def _sheet(examples: Examples, stride: Sequence[int]) -> Drawing:
     """Rows of original, reconstruction, error and codes; only as a file, the page lays the pictures out itself."""
-    figure = Figure((8, 2.25 * len(examples.items)), dpi=72, layout="constrained")
-    grid = figure.subplots(len(examples.items), 4, squeeze=False)
-    for row, example in zip(grid, examples.items, strict=True):
+    tallest = max(item.original.shape[0] / item.original.shape[1] for item in examples.items)
+    figure = Figure((8, (min(1.9 * tallest, 2.6) + 0.6) * len(examples.items)), dpi=72, layout="constrained")
+    rows = figure.subfigures(len(examples.items), 1, squeeze=False)[:, 0]
+    for row, example in zip(rows, examples.items, strict=True):
         about = example.about
+        title = f"{about.role}: {printable(about.subject)[:60]}, SSIM {about.ssim:.4f}"
+        row.suptitle(title, fontsize=9, color=INK, x=0.005, horizontalalignment="left", parse_math=False)
         shown = (
-            ("original", example.original, "antialiased"),
-            ("reconstruction", example.reconstruction, "antialiased"),
-            ("error", error_colours(example.original, example.reconstruction), "antialiased"),
-            ("codes", code_colours(about.codes[-1], examples.about.grey[-1]), "nearest"),
+            ("original", example.original),
+            ("reconstruction", example.reconstruction),
+            ("error", error_colours(example.original, example.reconstruction)),
         )
-        for axes, (title, pixels, interpolation) in zip(row, shown, strict=True):
-            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=interpolation)
-            axes.set_axis_off()
-            axes.set_title(title, fontsize=9, color=MUTED, loc="left")
-        row[0].set_title(
-            f"{about.role}: {about.subject[:20]}, SSIM {about.ssim:.4f}",
-            fontsize=9,
-            color=INK,
-            loc="left",
-            parse_math=False,
-        )
+        *pictures, last = row.subplots(1, 4)
+        for axes, (name, pixels) in zip(pictures, shown, strict=True):
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
+            _bare(axes, name)
+        _codes(last, code_colours(about.codes[-1], examples.about.grey[-1]), stride, example.original.shape)
+        _bare(last, "codes")
     return Drawing("examples", "", Html(""), to_png(figure))
+
+
+def _codes(axes: Axes, colours: np.ndarray, stride: Sequence[int], size: tuple[int, ...]) -> None:
+    """As large as the image (H, W), of which they may stand for some padding too."""
+    height, width = size
+    extent = (0, colours.shape[1] * stride[1], colours.shape[0] * stride[0], 0)
+    axes.imshow(colours, extent=extent, interpolation="nearest")
+    axes.set(xlim=(0, width), ylim=(height, 0))
+
+
+def _bare(axes: Axes, name: str) -> None:
+    axes.set_axis_off()
+    axes.set_anchor("NW")
+    axes.set_title(name, fontsize=9, color=MUTED, loc="left")

@@ -84,7 +84,7 @@ def panel(title: str, xlabel: str) -> tuple[Figure, Axes]:
     figure.suptitle(title, x=0.01, horizontalalignment="left")
     axes.set_xlabel(xlabel)
     axes.set_axisbelow(True)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     return figure, axes
@@ -92,7 +92,7 @@ def panel(title: str, xlabel: str) -> tuple[Figure, Axes]:
 
 def legend(axes: Axes) -> None:
     """Between title and frame, where no curve runs."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=2, columnspacing=1.2, handletextpad=0.4)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, columnspacing=0.9, handletextpad=0.4)
 
 
 def finish(name: str, alt: str, figure: Figure) -> Drawing:

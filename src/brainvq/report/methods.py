@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from brainvq.errors import counted
 from brainvq.metrics.definitions import MEASURES
 from brainvq.metrics.statistics import DRAWS
 from brainvq.report.prose import SENTENCES, loss, optimiser, precision
@@ -45,7 +46,7 @@ def methods(record: Record) -> list[tuple[str, str]]:
 
 def data(facts: Facts, pattern: str | None) -> str:
     splits = [
-        f"{split.images:,} images of {split.subjects:,} subjects for {_purpose(name)}"
+        f"{counted(split.images, 'image')} of {counted(split.subjects, 'subject')} for {_purpose(name)}"
         for name, split in facts.data.splits.items()
     ]
     size = " x ".join(str(n) for n in facts.data.size)
@@ -53,10 +54,10 @@ def data(facts: Facts, pattern: str | None) -> str:
     prints = ", ".join(f"{name} {split.fingerprint[:16]}" for name, split in facts.data.splits.items())
     return (
         f"We used the data set {facts.data.name}, {listed(splits)}; no subject is in more than one split{named}. "
-        f"Images are single-channel slices of {size} pixels. Grey values 0 to 255 of 8-bit images (of others, an "
-        f"intensity window of each image) were mapped linearly to [-1, 1]; on that scale the training pixels have mean "
-        f"{facts.data.mean:.4f} and variance {facts.data.variance:.4f}. The SHA-256 fingerprints of the splits begin "
-        f"with: {prints}."
+        f"Images are single-channel slices of {size} pixels (height x width). Grey values 0 to 255 of 8-bit "
+        f"images (of others, an intensity window of each image) were mapped linearly to [-1, 1]; on that scale the "
+        f"training pixels have mean {facts.data.mean:.4f} and variance {facts.data.variance:.4f}. The "
+        f"SHA-256 fingerprints of the splits begin with: {prints}."
     )
 
 
@@ -112,10 +113,11 @@ def machine(run: AnyRun) -> str:
 def evaluation(record: Record, result: Evaluation) -> str:
     told = record.told(result)
     text = (
-        f"The model was evaluated on the {result.split} split of {result.data.name}, {result.data.images:,} images of "
-        f"{result.data.subjects:,} subjects {told}, in float32. Means are over images; 95 % intervals are "
-        f"percentiles of {DRAWS:,} bootstrap draws over subjects (Davison and Hinkley 1997). Originals and "
-        "reconstructions were compared as 8-bit images, rounded and clipped."
+        f"The model was evaluated on the {result.split} split of {result.data.name}, "
+        f"{counted(result.data.images, 'image')} of {counted(result.data.subjects, 'subject')} {told}, in "
+        f"float32. Means are over images; 95 % intervals are percentiles of {DRAWS:,} bootstrap "
+        "draws over subjects (Davison and Hinkley 1997). Originals and reconstructions were compared as 8-bit "
+        "images, rounded and clipped."
     )
     if result.split == "validate" and told == "not seen in training":
         best = record.experiment is not None and record.experiment.train.keep == "best"

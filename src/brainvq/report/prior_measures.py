@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from brainvq.metrics.definitions import GENERATION
 from brainvq.report import blocks
 from brainvq.report.markup import Html, join, tag
+from brainvq.report.prior_realism import head_rows, realism_rows
 from brainvq.report.prior_record import PriorRecord
-from brainvq.report.prior_stored import Beside, Described, PriorEvaluation
-from brainvq.report.stored import Interval
+from brainvq.report.prior_stored import Beside, Bits, Described, PriorEvaluation
+from brainvq.report.rows import Row, interval
 
 DESCRIBED = 0.63
 """Reported by the described system of VQ-VAE and DCGAN on OASIS slices, the best of 604 batches."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """`value`, and `beside` it what it is compared with, which `against` names."""
-
-    label: str
-    value: Html | None
-    against: str
-    beside: Html | None
-    words: str
 
 
 def table(record: PriorRecord) -> Html:
@@ -48,7 +37,7 @@ def _table(record: PriorRecord, result: PriorEvaluation) -> Html:
             tag("td", row.value),
             tag("td", row.beside, tag("small", row.against) if row.beside is not None else None),
         )
-        for row in (*_bits(result), *_similarities(result), *_others(result))
+        for row in (*_bits(result), *realism_rows(result), *head_rows(result), *_similarities(result), *_others(result))
         if row.value is not None
     ]
     heads = ("measure", str(result.model.get("preset") or "prior"), "to compare with")
@@ -75,13 +64,14 @@ def _bits(result: PriorEvaluation) -> list[Row]:
         return []
     return [
         Row(
-            GENERATION["bits_per_code"].label,
+            GENERATION["bits_per_code"].label + ("" if bits.exact else ", at most"),
             interval(bits.per_code, 3),
             "histogram",
             interval(bits.histogram_per_code, 3),
             "What the prior pays to write down a code of held-out images; fewer is better. It says how well codes are "
             "foretold, not how samples look.",
         ),
+        *_told(bits),
         Row(
             GENERATION["saved"].label,
             interval(bits.saved, 1, 100, " %"),
@@ -97,6 +87,16 @@ def _bits(result: PriorEvaluation) -> list[Row]:
             "The same bits over the pixels of an image. What the tokenizer loses is not in it.",
         ),
     ]
+
+
+def _told(bits: Bits) -> list[Row]:
+    if not (bits.told and bits.told_per_code):
+        return []
+    label, meaning = (
+        f"The same, told {', '.join(bits.told)}",
+        "What the prior pays when it knows that much.",
+    )
+    return [Row(label, interval(bits.told_per_code, 3), "", None, meaning)]
 
 
 def _similarities(result: PriorEvaluation) -> list[Row]:
@@ -165,15 +165,6 @@ def _beside(label: str, found: Beside | None, told: Callable[[float], str], word
     samples, real = (None, None) if found is None else (found.samples, found.real)
     value = None if samples is None else tag("b", told(samples))
     return Row(label, value, "real images", None if real is None else Html(told(real)), words)
-
-
-def interval(found: Interval | None, digits: int = 4, scale: float = 1, unit: str = "") -> Html | None:
-    """The mean, and its bracket small beside it."""
-    if found is None:
-        return None
-    mean = tag("b", f"{scale * found.mean:.{digits}f}{unit}")
-    bracket = found.bracket(digits, scale)
-    return mean if bracket is None else join(mean, tag("small", bracket))
 
 
 def seconds(value: float) -> str:

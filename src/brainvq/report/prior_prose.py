@@ -29,6 +29,33 @@ def _pixelcnn(part: dict[str, Any]) -> str:
     return text + ". Codes are sampled in order, each from its full conditional distribution."
 
 
+def _transformer(part: dict[str, Any]) -> str:
+    text = (
+        f"{part['layers']} layers of width {part['width']} with {part['heads']} heads (Vaswani et al. 2017; "
+        "normalisation before each part), queries and keys rotated by the place in the image (Su et al. 2021) and a "
+        "learned vector for each position. Its logits are added to the log-frequencies of the entries by position. "
+        f"Training drops {100 * part['dropout']:g} % of what a layer adds."
+    )
+    if part["previous"]:
+        text += " The codes of the slice before are a condition."
+    return f"{text} Conditions are left out at random, with probability {part['forget']:g} (Ho and Salimans 2021)."
+
+
+def _autoregressive(part: dict[str, Any]) -> str:
+    return (
+        "The prior is a transformer over the codes one after another: each is conditioned on all before it, of which "
+        f"those around it are shown to its position. It has {_transformer(part)} Codes are sampled in order."
+    )
+
+
+def _maskgit(part: dict[str, Any]) -> str:
+    return (
+        "The prior is a transformer that foretells hidden codes from those that are not (MaskGIT, Chang et al. 2022): "
+        f"{_transformer(part)} Codes are sampled in {part['steps']} steps, the surest first, as many at each as the "
+        f"cosine schedule says, with Gumbel noise of {part['wavering']:g} on what is sure, falling to nothing."
+    )
+
+
 def _dcgan(part: dict[str, Any]) -> str:
     greys = {
         "ordered": "Entries were first ordered by the mean grey of the training pixels that they cover; each has a "
@@ -47,7 +74,7 @@ def _dcgan(part: dict[str, Any]) -> str:
 
 
 def _likelihood(task: dict[str, Any]) -> str:
-    return "The loss is the mean negative log-likelihood of a code given those before it, in bits."
+    return "The loss is the mean number of bits of a code given those that its position is shown."
 
 
 def _adversarial(task: dict[str, Any]) -> str:
@@ -61,6 +88,8 @@ def _adversarial(task: dict[str, Any]) -> str:
 SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "priors.histogram": _histogram,
     "priors.pixelcnn": _pixelcnn,
+    "priors.autoregressive": _autoregressive,
+    "priors.maskgit": _maskgit,
     "priors.dcgan": _dcgan,
     "training.prior": _likelihood,
     "training.adversarial": _adversarial,

@@ -28,6 +28,9 @@ class Bits(BaseModel):
     """Of held-out images; `saved` is the share of the histogram's bits that the prior does without."""
 
     per_code: Interval
+    told_per_code: Interval | None = None
+    told: list[str] = []
+    exact: bool = True
     per_pixel: Interval
     histogram_per_code: Interval
     saved: Interval
@@ -77,6 +80,43 @@ class Measures(BaseModel):
     live_entries: Beside | None = None
 
 
+class Estimate(BaseModel):
+    value: float
+    low: float
+    high: float
+
+
+class SetOf(BaseModel):
+    """Of samples, or of images that went through the tokenizer."""
+
+    measures: dict[str, Estimate]
+    better_than_floor: list[str]
+
+
+class FamilyOf(BaseModel):
+    """One family of features."""
+
+    floor: dict[str, Estimate]
+    sets: dict[str, SetOf]
+
+
+class RealismOf(BaseModel):
+    families: dict[str, FamilyOf]
+
+
+class Continuous(BaseModel):
+    neighbour_ssim: Interval
+    flicker: Interval
+
+
+class HeadsOf(BaseModel):
+    """Heads that were made slice after slice, and real ones."""
+
+    n: int
+    samples: Continuous
+    real: Continuous | None
+
+
 class Compared(Measured):
     """The images that bits and samples were measured with."""
 
@@ -104,6 +144,8 @@ class PriorEvaluation(Result):
     samples: Drawn
     real: Real
     measures: Measures
+    realism: RealismOf | None = None
+    heads: HeadsOf | None = None
     per_sample: list[Neighbours]
     definitions: dict[str, str]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 REFERENCES = {
+    "Chang et al. 2022": "H. Chang, H. Zhang, L. Jiang, C. Liu and W. T. Freeman. MaskGIT: Masked generative image "
+    "transformer. CVPR, 2022.",
     "Davison and Hinkley 1997": "A. C. Davison and D. V. Hinkley. Bootstrap Methods and their Application. Cambridge "
     "University Press, 1997.",
     "Glorot and Bengio 2010": "X. Glorot and Y. Bengio. Understanding the difficulty of training deep feedforward "
@@ -12,6 +14,8 @@ REFERENCES = {
     "Goodfellow et al. 2014": "I. Goodfellow, J. Pouget-Abadie, M. Mirza, B. Xu, D. Warde-Farley, S. Ozair, A. "
     "Courville and Y. Bengio. Generative adversarial nets. NeurIPS, 2014.",
     "He et al. 2016": "K. He, X. Zhang, S. Ren and J. Sun. Deep residual learning for image recognition. CVPR, 2016.",
+    "Ho and Salimans 2021": "J. Ho and T. Salimans. Classifier-free diffusion guidance. NeurIPS workshop on deep "
+    "generative models, 2021.",
     "Ioffe and Szegedy 2015": "S. Ioffe and C. Szegedy. Batch normalization: Accelerating deep network training by "
     "reducing internal covariate shift. ICML, 2015.",
     "Jelinek and Mercer 1980": "F. Jelinek and R. L. Mercer. Interpolated estimation of Markov source parameters from "
@@ -30,10 +34,14 @@ REFERENCES = {
     "convolutional generative adversarial networks. ICLR, 2016.",
     "Shi et al. 2016": "W. Shi et al. Real-time single image and video super-resolution using an efficient sub-pixel "
     "convolutional neural network. CVPR, 2016.",
+    "Su et al. 2021": "J. Su, Y. Lu, S. Pan, A. Murtadha, B. Wen and Y. Liu. RoFormer: Enhanced transformer with "
+    "rotary position embedding. arXiv:2104.09864, 2021.",
     "van den Oord et al. 2016": "A. van den Oord, N. Kalchbrenner, O. Vinyals, L. Espeholt, A. Graves and K. "
     "Kavukcuoglu. Conditional image generation with PixelCNN decoders. NeurIPS, 2016.",
     "van den Oord et al. 2017": "A. van den Oord, O. Vinyals and K. Kavukcuoglu. Neural discrete representation "
     "learning. NeurIPS, 2017.",
+    "Vaswani et al. 2017": "A. Vaswani, N. Shazeer, N. Parmar, J. Uszkoreit, L. Jones, A. N. Gomez, L. Kaiser and I. "
+    "Polosukhin. Attention is all you need. NeurIPS, 2017.",
     "Wang 2003": "Z. Wang, E. P. Simoncelli and A. C. Bovik. Multiscale structural similarity for image quality "
     "assessment. Asilomar Conference on Signals, Systems and Computers, 2003.",
     "Wang 2004": "Z. Wang, A. C. Bovik, H. R. Sheikh and E. P. Simoncelli. Image quality assessment: From error "

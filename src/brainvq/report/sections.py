@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from brainvq.errors import counted
 from brainvq.metrics.definitions import MEASURES
 from brainvq.report.blocks import beside, definitions, figure, measured, missing, pairs, picture, pictures_of, scale
 from brainvq.report.codebook_section import single_entries
@@ -104,8 +105,8 @@ def _table(result: Evaluation) -> Html:
         lines.append(tag("tr", *cells, class_="key" if label in KEY_MEASURES else None))
     data = result.data
     caption = (
-        f"{data.name}, {result.split}: {data.images:,} images of {data.subjects:,} subjects. Means over images, with "
-        "95 % intervals by bootstrap over subjects. ↑ higher is better, ↓ lower."
+        f"{data.name}, {result.split}: {counted(data.images, 'image')} of {counted(data.subjects, 'subject')}. Means "
+        "over images, with 95 % intervals by bootstrap over subjects. ↑ higher is better, ↓ lower."
     )
     return measured(result, caption, heads, lines)
 

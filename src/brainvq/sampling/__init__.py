@@ -20,10 +20,11 @@ from pathlib import Path
 from brainvq.errors import InputError
 from brainvq.pipeline import load_generator
 from brainvq.priors.base import Prior
+from brainvq.sampling.drawer import ANYTHING, Drawer, Wish
 from brainvq.sampling.folder import NOTICE, SampleFolder, earlier
 from brainvq.training.interrupt import Interrupted, listening
 
-__all__ = ["NOTICE", "Samples", "sample_files"]
+__all__ = ["NOTICE", "Samples", "Wish", "sample_files"]
 
 LARGEST = 10_000  # images a folder: names of four digits, and a file of codes that fits in memory
 BATCH = 16  # an interruption waits for one batch
@@ -45,6 +46,7 @@ def sample_files(
     out: Path,
     *,
     seed: int = 0,
+    wish: Wish = ANYTHING,
     tokenizer: Path | None = None,
     force: bool = False,
     progress: Callable[[int, int], None] = lambda done, count: None,
@@ -55,6 +57,7 @@ def sample_files(
     A folder that holds samples of the same model and seed is gone on with; `force` draws anew where any samples lie.
 
     Args:
+        wish: conditions, how codes are drawn, whole heads, and a part of an image to keep.
         tokenizer: run folder of the prior's tokenizer, where it is not where it was.
         progress: called with (done, n) after each batch.
         note: called with a line of text when a signal came, which is heeded after the batch; a second stops at once.
@@ -67,19 +70,21 @@ def sample_files(
     _check_numbers(n, seed)
     before = earlier(out)
     generator = load_generator(model, tokenizer)
-    folder = SampleFolder(out, generator, seed, _command(model, n, out, seed, tokenizer))
+    drawer = Drawer(generator, seed, wish)
+    n *= drawer.images
+    folder = SampleFolder(out, drawer, shlex.join([*_command(model, n, out, seed, tokenizer), *wish.options()]))
     if before and not force:
         folder.resume(before)
     first = folder.done
     if first >= n:
         return Samples(first, 0)
-    batch = _batch(generator.prior)
+    batch = drawer.images if wish.heads else _batch(generator.prior)
     folder.begin(n)
     with folder.kept(), listening(lambda: note("stopping after this batch."), folder.start_clock) as stop:
         while folder.done < n:
             progress(folder.done, n)
             folder.start_clock()
-            folder.add(generator.codes(min(batch, n - folder.done), seed=seed, first=folder.done))
+            folder.add(drawer.codes(folder.done, min(batch, n - folder.done)))
             if stop[0] and folder.done < n:
                 raise Interrupted(stop[0], folder.so_far)
     progress(n, n)
@@ -104,7 +109,7 @@ def _batch(prior: Prior) -> int:
     return max(1, min(BATCH, BUDGET // each))
 
 
-def _command(model: Path, n: int, out: Path, seed: int, tokenizer: Path | None) -> str:
+def _command(model: Path, n: int, out: Path, seed: int, tokenizer: Path | None) -> list[str]:
     """The command that draws these samples, for the record; of paths only the last part."""
     words = ["brainvq", "sample", model.resolve().name, "-n", str(n), "--out", out.resolve().name, "--seed", str(seed)]
-    return shlex.join([*words, *(["--tokenizer", tokenizer.resolve().name] if tokenizer else [])])
+    return [*words, *(["--tokenizer", tokenizer.resolve().name] if tokenizer else [])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ from brainvq import run as runs
 from brainvq.codes import Codes
 from brainvq.data.scan import Scan, read, write
 from brainvq.errors import InputError, is_lack_of_memory
-from brainvq.pipeline import DAMAGE, Generator
+from brainvq.pipeline import DAMAGE
+from brainvq.sampling.drawer import Drawer
 from brainvq.sampling.pictures import SHOWN, greys_of, grid_picture
 from brainvq.writing import atomic
 
@@ -29,14 +31,16 @@ NOTICE = "Synthetic images, not audited for copies of training subjects. Not a m
 class SampleFolder:
     """Samples on the disk: the first `done` of a seed."""
 
-    def __init__(self, out: Path, generator: Generator, seed: int, command: str) -> None:
-        self.out, self.generator, self.command = out, generator, command
+    def __init__(self, out: Path, drawer: Drawer, command: str) -> None:
+        self.out, self.drawer, self.command, generator = out, drawer, command, drawer.generator
         prior, pipeline = generator.prior, generator.pipeline
         self.about: dict[str, Any] = {
             "format": FORMAT,
-            "seed": seed,
+            "seed": drawer.seed,
+            **drawer.about(),
             "model": {"preset": generator.config["preset"], "weights_sha256": generator.weights_sha256},
             "tokenizer": {"preset": pipeline.config["preset"], "weights_sha256": pipeline.weights_sha256},
+            "trained_on": _train_split(generator.config),
             "size": generator.size,
             "version": brainvq.__version__,
         }
@@ -66,8 +70,8 @@ class SampleFolder:
         Raises:
             InputError: those are samples of another model or seed, or files of them are missing or damaged.
         """
-        for key in ("seed", "model", "tokenizer", "size"):
-            if before.get(key) != self.about[key]:
+        for key in ("seed", "model", "tokenizer", "size", "conditions", "drawing", "heads", "kept_sha256"):
+            if before.get(key) != self.about.get(key):
                 was, now = (json.dumps(values.get(key)) for values in (before, self.about))
                 raise InputError(
                     f"{self.out} holds samples whose {key} is {was}; it would be {now} here. Give another --out, or "
@@ -95,6 +99,7 @@ class SampleFolder:
         """Say what is to come, before anything else is written or removed."""
         self.asked = n
         self.out.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.out / "audit", ignore_errors=True)  # of the samples as they were
         self._list(self.done)
         self._prune()
         for name in ("images", "indices"):
@@ -109,7 +114,7 @@ class SampleFolder:
         first, levels = self.done, len(codes)
         arrays = [level.cpu().numpy().astype(mine.dtype) for level, mine in zip(codes, self.codes, strict=True)]
         for i in range(len(arrays[0])):  # one by one: what a network rounds can depend on the size of its batch
-            image = self.generator.images(tuple(level[i : i + 1] for level in codes))[0]
+            image = self.drawer.image(tuple(level[i : i + 1] for level in codes))
             indices = [grey[array[i]] for grey, array in zip(self.greys, arrays, strict=True)]
             for name, voxels in zip(_names_of(first + i, levels), (image, *indices), strict=True):
                 write(Scan(voxels, None, None, name), self.out / name)
@@ -157,6 +162,7 @@ class SampleFolder:
             "seconds": round(self.seconds, 3),
             "command": self.command,
             "hardware": runs.hardware(),
+            **({"told": [self.drawer.told(i) for i in range(done)]} if self.drawer.told(0) else {}),
             "audited": False,
             "notice": NOTICE,
             "files": files,
@@ -172,6 +178,14 @@ class SampleFolder:
         if not self.done:
             for name in ("grid.png", "codes.npz"):
                 (self.out / name).unlink(missing_ok=True)
+
+
+def _train_split(config: dict[str, Any]) -> str | None:
+    """The fingerprint of what the prior was trained on, against which samples are audited."""
+    try:
+        return str(config["data"]["splits"]["train"]["fingerprint"])
+    except (KeyError, TypeError):
+        return None
 
 
 def earlier(out: Path) -> dict[str, Any] | None:

@@ -15,11 +15,11 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
-from brainvq.codes import Codes
 from brainvq.errors import InputError
 from brainvq.priors.base import Prior
 from brainvq.priors.dcgan import DCGAN
 from brainvq.training.base import PriorTaskConfig
+from brainvq.training.labelled import Labelled
 from brainvq.training.optimise import OptimiserConfig, Updates
 
 SAMPLES = 64
@@ -52,9 +52,9 @@ class AdversarialTask:
         plain = config.optimiser.model_copy(update={"average": 0.0})
         self.discriminator = Updates(plain, prior.discriminator, accelerator, learning_rate)
 
-    def step(self, codes: Codes, /, step: int, total: int) -> dict[str, Tensor]:
+    def step(self, batch: Labelled, /, step: int, total: int) -> dict[str, Tensor]:
         self.prior.train()
-        image = self.prior.to_image(codes)  # (B, levels, *grid)
+        image = self.prior.to_image(batch.codes)  # (B, levels, *grid)
         z = torch.randn(len(image), self.prior.config.latent, device=image.device)
         made = self.generator.model(z)
 
@@ -71,14 +71,14 @@ class AdversarialTask:
         return {"loss": losses["generator"] + losses["discriminator"], **losses, **probabilities}
 
     @torch.no_grad()
-    def validate(self, batches: Iterable[Codes], /) -> dict[str, float]:
+    def validate(self, batches: Iterable[Labelled], /) -> dict[str, float]:
         """Share of the live entries that samples use, and mean probabilities of being real by the discriminator.
 
         None of them says how good samples are, so that the score never changes: no checkpoint is better than another.
         """
         prior, painter = self.prior.eval(), self.generator.handed_out.eval()
         made = painter.paint(prior.noise([torch.Generator().manual_seed(seed) for seed in range(SAMPLES)]))
-        logits = [prior.discriminator.judge(prior.to_image(codes)) for codes in batches]
+        logits = [prior.discriminator.judge(prior.to_image(batch.codes)) for batch in batches]
         return {
             "live_share": prior.live_share(prior.to_codes(made)),
             "discriminator_real": float(torch.cat(logits).sigmoid().mean()),

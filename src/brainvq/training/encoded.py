@@ -20,10 +20,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainvq.codes import Codes
-from brainvq.data.cache import cache_folder
+from brainvq.data.cache import cache_folder, make_cache_folder
 from brainvq.data.loader import Cache
 from brainvq.models import Model
 from brainvq.tokenizers.base import Tokenizer
+from brainvq.training.variants import varied
 from brainvq.writing import atomic
 
 FORMAT = 1
@@ -58,32 +59,37 @@ class EncodedSplit:
         return np.split(np.arange(len(self)), range(size, len(self), size))
 
 
-def encode_split(model: Model, cache: Cache, progress: Progress | None = None) -> EncodedSplit:
+def encode_split(model: Model, cache: Cache, progress: Progress | None = None, *, variant: int = 0) -> EncodedSplit:
     """All images of `cache` as codes of `model`, in float32; from the cache on the disk where they are there.
+
+    `variant`: of the images, as `variants.py` has them; 0 for themselves.
 
     Raises:
         InputError: the images' size does not fit the tokenizer, or the cache cannot be written.
     """
     device = model.tokenizer.device
-    path = cache_folder() / "codes" / f"{model.weights_sha256[:40]}-{cache.fingerprint[:40]}-{FORMAT}.safetensors"
+    name = f"{model.weights_sha256[:40]}-{cache.fingerprint[:40]}{f'-v{variant}' if variant else ''}-{FORMAT}"
+    path = cache_folder() / "codes" / f"{name}.safetensors"
     tensors = _stored(path)
     if tensors is None:
-        tensors = _encode(model.tokenizer, cache, progress or (lambda done, count: None))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = _encode(model.tokenizer, cache, progress or (lambda done, count: None), variant)
+        make_cache_folder()
+        path.parent.mkdir(exist_ok=True)
         with atomic(path) as file:
             file.write(save(tensors, {"checksum": _checksum(tensors)}))
     return EncodedSplit(tensors, cache, device)
 
 
 @torch.no_grad()
-def _encode(tokenizer: Tokenizer, cache: Cache, progress: Progress) -> dict[str, Tensor]:
+def _encode(tokenizer: Tokenizer, cache: Cache, progress: Progress, variant: int) -> dict[str, Tensor]:
     tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     spec = tokenizer.spec
     found: list[list[Tensor]] = [[] for _ in spec.entries]
     greys = [torch.zeros(entries, dtype=torch.float64) for entries in spec.entries]
     counts = [torch.zeros(entries, dtype=torch.float64) for entries in spec.entries]
     for start in range(0, len(cache), BATCH):
-        x = cache.batch(np.arange(start, min(start + BATCH, len(cache))))
+        part = slice(start, min(start + BATCH, len(cache)))
+        x = varied(cache.batch(np.arange(part.start, part.stop)), cache.subjects[part], variant)
         for level, code in enumerate(tokenizer.encode(x)):
             under = F.interpolate(x, size=code.shape[1:], mode="area").flatten().cpu().double()
             flat = code.flatten().cpu()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from brainvq import run as runs
-from brainvq.config import Config, PartOf, from_json, paths, to_json
+from brainvq.config import Config, PartOf, from_json, override, paths, to_json
 from brainvq.data.loader import Cache, open_cache, order
 from brainvq.data.planes import Plane
 from brainvq.data.slicing import Slicing
@@ -69,6 +69,22 @@ class Experiment(Config):
     preset: str
     train: TrainConfig = TrainConfig()
     data: DataConfig = DataConfig()
+
+
+class _Reading(Config):
+    data: DataConfig
+
+
+E = TypeVar("E", bound=Experiment)
+
+
+def read_otherwise(experiment: E, settings: Sequence[str]) -> E:
+    """The same, of data that are read as `settings` say, such as "data.suffix=T2w".
+
+    Raises:
+        InputError: a setting that is none of data.
+    """
+    return experiment.model_copy(update={"data": override(_Reading(data=experiment.data), list(settings)).data})
 
 
 class TokenizerExperiment(Experiment):

@@ -1,8 +1,7 @@
-"""One training step of a prior that has a likelihood: fewer bits a code."""
+"""One training step of a prior that tells bits, or bounds them: fewer bits a code."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -10,9 +9,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from brainvq.codes import Codes
 from brainvq.priors.base import Prior
 from brainvq.training.base import PriorTaskConfig
+from brainvq.training.labelled import Labelled
 from brainvq.training.optimise import OptimiserConfig, Updates
 
 
@@ -27,22 +26,21 @@ class Config(PriorTaskConfig):
 
 
 class LikelihoodTask:
-    """Trains `prior` on batches of codes."""
+    """Trains `prior` on batches of codes with their conditions."""
 
     def __init__(self, config: Config, prior: Prior, accelerator: Accelerator, *, learning_rate: float) -> None:
         self.updates = Updates(config.optimiser, prior, accelerator, learning_rate)
 
-    def step(self, codes: Codes, /, step: int, total: int) -> dict[str, Tensor]:
-        loss = self.updates.model.train()(codes)
+    def step(self, batch: Labelled, /, step: int, total: int) -> dict[str, Tensor]:
+        loss = self.updates.model.train()(batch.codes, batch.given)
         self.updates.step(loss, step, total)
         return {"loss": loss.detach()}
 
     @torch.no_grad()
-    def validate(self, batches: Iterable[Codes], /) -> dict[str, float]:
-        """Bits a code of the weights to hand out, in float32."""
+    def validate(self, batches: Iterable[Labelled], /) -> dict[str, float]:
+        """Bits a code of the weights to hand out, in float32, told what there is to tell."""
         prior = self.updates.handed_out.eval()
-        losses = torch.cat([prior.log_probs(codes).mean(1) for codes in batches])
-        bits = -float(losses.cpu().double().mean()) / math.log(2)
+        bits = float(torch.cat([prior.bound(batch.codes, batch.given) for batch in batches]).cpu().double().mean())
         return {"bits_per_code": bits, "score": -bits}
 
     def state(self) -> dict[str, Tensor]:
