@@ -2,7 +2,7 @@
 
     python -m benchmarks.training --data DATA
 
-What is timed is in steps.py. Each side has a process of its own, since one of our habits (`keep_freed_memory`) is a
+What is timed is in steps.py. Each turn has a process of its own, since one of our habits (`keep_freed_memory`) is a
 setting of the whole process; for the plain loop and MONAI there is a row with it as well, for MONAI also in the
 precision that ours has. In each round a side makes as many steps as come to some seconds, at least one. A preset that
 trains on crops has a second row on whole images, since a crop is less work.
@@ -15,8 +15,8 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ PRESETS = ("keras_f8", "keras_f8_ema", "resnet_f4_narrow", "brain_f8", "brain_f4
 OURS = "brain_f8"
 WHOLE = "task.crop=1"
 TURN = 3.0  # seconds, about
+WARM = 1  # step
 MULTIPLE = (16, 16)  # that every side's strides divide
 
 
@@ -54,41 +55,30 @@ def side_of(name: str, batch: int | None = None) -> Side:
     return Side(name, "brainvq", batch or preset(name).train.batch_size, name)
 
 
-def serve(connection: Connection, side: Side, data: str) -> None:
-    """In a process of its own: the seconds of some steps, for each pair (first step, steps) that comes."""
+def seconds_of(side: Side, data: str, first: int, count: int) -> float:
+    """In a process of its own: the seconds of `count` steps from step `first`, after one to warm up."""
     step = side.start(_images(data))
-    while (asked := connection.recv()) is not None:
-        first, count = asked
-        started = time.perf_counter()
-        for number in range(first, first + count):
-            step(number)
-        if DEVICE.type == "cuda":
-            torch.cuda.synchronize()
-        connection.send(time.perf_counter() - started)
+    for number in range(WARM):
+        step(number)
+    _wait()
+    started = time.perf_counter()
+    for number in range(first, first + count):
+        step(number)
+    _wait()
+    return time.perf_counter() - started
 
 
 def measure(
     data: str, *, rounds: int = 5, presets: Sequence[str] = PRESETS, batch: int | None = None
 ) -> dict[str, Any]:
-    """Take turns, after two steps of each to warm up; the median of the rounds counts."""
+    """Take turns, each in a new process, since together they take too much memory; the median of the rounds counts."""
     cache, all_sides = _images(data), sides(presets, batch)
-    context = multiprocessing.get_context("spawn")
-    pipes, steps, workers = {}, {}, []
-    for side in all_sides:
-        pipes[side.name], end = context.Pipe()
-        workers.append(context.Process(target=serve, args=(end, side, data), daemon=True))
-        workers[-1].start()
-        end.close()  # or a side that dies would be waited for
-        _ask(pipes[side.name], 0, 1)
-        steps[side.name] = max(1, round(TURN / _ask(pipes[side.name], 1, 1)))
+    counts = {side.name: max(1, round(TURN / _turn(side, data, WARM, 1))) for side in all_sides}
     rates: dict[str, list[float]] = {side.name: [] for side in all_sides}
     for turn in range(rounds):
         for side in all_sides:
-            count = steps[side.name]
-            rates[side.name].append(count * side.batch / _ask(pipes[side.name], 2 + turn * count, count))
-    for pipe, worker in zip(pipes.values(), workers, strict=True):
-        pipe.send(None)
-        worker.join()
+            count = counts[side.name]
+            rates[side.name].append(count * side.batch / _turn(side, data, WARM + turn * count, count))
     told = f" --presets {' '.join(presets)}" if tuple(presets) != PRESETS else ""
     told += f" --batch {batch}" if batch else ""
     return {
@@ -100,6 +90,16 @@ def measure(
         "hardware": hardware(),
         "torch": torch.__version__,
     }
+
+
+def _turn(side: Side, data: str, first: int, count: int) -> float:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(seconds_of, side, data, first, count).result()
+
+
+def _wait() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def times_faster(rates: dict[str, float]) -> dict[str, dict[str, float]]:
@@ -118,12 +118,6 @@ def _facts(side: Side, rates: list[float]) -> dict[str, Any]:
         "images_per_second": statistics.median(rates),
         "rounds": rates,
     }
-
-
-def _ask(pipe: Any, first: int, count: int) -> float:
-    pipe.send((first, count))
-    seconds: float = pipe.recv()
-    return seconds
 
 
 def _images(data: str) -> Cache:
@@ -155,7 +149,7 @@ def table(result: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", *(told(name, row) for name, row in result["times_faster"].items())]
     device = result["hardware"]["gpu"] or f"{result['hardware']['threads']} threads of an {result['hardware']['cpu']}"
-    lines.append(f"Each side in a process of its own, turn by turn in one run, on {device}.")
+    lines.append(f"Each turn in a process of its own, turn by turn in one run, on {device}.")
     return "\n".join(lines) + "\n"
 
 
