@@ -14,6 +14,7 @@ from brainvq import session
 from brainvq.config import kinds, override, part_config
 from brainvq.data.cohort import write_cohort
 from brainvq.errors import InputError
+from brainvq.models import open_model
 from brainvq.networks import keras_conv
 from brainvq.presets import preset
 from brainvq.run import read_config
@@ -92,11 +93,25 @@ def test_the_codebook_stays_to_the_bit_unless_it_is_asked_for(either, darker, tm
         assert config["spec"] == origin["spec"]
 
 
+def test_the_decoder_alone_learns_and_every_image_keeps_its_codes(call, base, darker, tmp_path):
+    words = ("--data", darker, "--out", tmp_path / "out", *(word for each in MORE for word in ("--set", each)))
+    code, _, err = call("finetune", base, *words, "--decoder")
+    assert code == 0, err
+    assert changed(base, tmp_path / "out") == {"decoder"}
+    assert read_config(tmp_path / "out")["finetuned_from"]["encoder"] == "frozen"
+    images = torch.rand(3, 1, 64, 64) * 2 - 1
+    before, after = (open_model(run).tokenizer.encode(images) for run in (base, tmp_path / "out"))
+    assert before[0].equal(after[0])
+    code, _, err = call("finetune", base, "--data", darker, "--out", tmp_path / "both", "--decoder", "--codebook")
+    assert code == 2
+    assert "Leave out --codebook or --decoder" in err
+
+
 @pytest.mark.parametrize("kind", kinds("quantizers"))
 def test_any_quantizer_can_be_held_while_the_encoder_learns(kind):
     tokenizer = VQVAE(keras_conv.Config(widths=(4, 4, 4), dim=8).build(), part_config(kind)().build(8))
     before = {name: value.clone() for name, value in tokenizer.state_dict().items()}
-    tokenizer.hold_codebook()
+    tokenizer.hold(encoder=False)
     optimiser = torch.optim.AdamW(tokenizer.parameters(), lr=0.01, weight_decay=0.1)
     x = torch.rand(4, 1, 32, 32) * 2 - 1
     for _ in range(3):
@@ -115,9 +130,9 @@ def test_it_learns_what_the_new_data_look_like(base, darker, tmp_path):
     assert after["psnr"]["mean"] > before["psnr"]["mean"] + 0.5
 
 
-@pytest.mark.parametrize("codebook", [False, True])
-def test_stopped_and_resumed_is_bit_equal(codebook, base, darker, tmp_path, monkeypatch):
-    settings = {"codebook": codebook, "settings": MORE}
+@pytest.mark.parametrize(("codebook", "more"), [(False, ()), (True, ()), (False, ('task.patches={"widths": [4, 8]}',))])
+def test_stopped_and_resumed_is_bit_equal(codebook, more, base, darker, tmp_path, monkeypatch):
+    settings = {"codebook": codebook, "settings": (*MORE, *more)}
     whole = session.finetune_run(base, darker, tmp_path / "whole", **settings)
     step = TokenizerTask.step
 
@@ -133,7 +148,7 @@ def test_stopped_and_resumed_is_bit_equal(codebook, base, darker, tmp_path, monk
     run = session.finetune_run(base, darker, tmp_path / "run", resume=True, **settings)
     assert (run / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     with pytest.raises(InputError, match=f"codebook {'trained' if codebook else 'frozen'}, and this starts from"):
-        session.finetune_run(base, darker, run, resume=True, settings=MORE, codebook=not codebook)
+        session.finetune_run(base, darker, run, resume=True, settings=settings["settings"], codebook=not codebook)
 
 
 def test_it_is_gentle_and_short_by_default_and_settings_win(base, darker, tmp_path):

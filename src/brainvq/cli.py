@@ -222,6 +222,9 @@ def finetune(
     data: Data,
     out: Out,
     codebook: Annotated[bool, typer.Option("--codebook", help="Train the codebook too; else it is frozen.")] = False,
+    decoder: Annotated[
+        bool, typer.Option("--decoder", help="Train the decoder alone: images keep their codes.")
+    ] = False,
     settings: Settings = None,
     resume: Resume = False,
     subject_pattern: Pattern = None,
@@ -236,11 +239,11 @@ def finetune(
 
     _prepare(data)
     settings = _with_pattern(settings, subject_pattern)
-    command = _command("finetune", model.name, data, out, ["--codebook"] if codebook else [], settings)
+    flags = [name for name, given in (("--codebook", codebook), ("--decoder", decoder)) if given]
+    command = _command("finetune", model.name, data, out, flags, settings)
     with screen.training(f"finetune {model.name}") as watch:
-        finetune_run(
-            model, data, out, codebook=codebook, settings=settings, resume=resume, command=command, watch=watch
-        )
+        chosen = {"codebook": codebook, "encoder": not decoder, "settings": settings}
+        finetune_run(model, data, out, **chosen, resume=resume, command=command, watch=watch)
     if not int(os.environ.get("RANK", "0")):  # one of several processes speaks
         screen.out.print(f"model: {out}\nnext:  brainvq evaluate {out} --data {data}")
 

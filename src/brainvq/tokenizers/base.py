@@ -46,8 +46,11 @@ class Tokenizer(nn.Module):
     def forward(self, x: Tensor) -> Reconstruction:
         raise NotImplementedError
 
-    def hold_codebook(self) -> None:
-        """From now on training leaves the quantizer as it is: no gradient, no statistics, no moved entry."""
+    def hold(self, *, encoder: bool) -> None:
+        """From now on training leaves the quantizer as it is: no gradient, no statistics, no moved entry.
+
+        With `encoder` that too, so that every image keeps its codes.
+        """
         raise NotImplementedError
 
 

@@ -36,7 +36,7 @@ class VQVAE(Tokenizer):
         super().__init__()
         self.encoder, self.quantizer, self.decoder = network.encoder, quantizer, network.decoder
         self.spec = CodeSpec(quantizer.entries, (network.stride,) * len(quantizer.entries))
-        self.codebook_held = False
+        self.held: list[nn.Module] = []
 
     def encode(self, x: Tensor) -> Codes:
         with _reading(self.encoder):
@@ -51,14 +51,15 @@ class VQVAE(Tokenizer):
         quantized = self.quantizer(self._latent(x))
         return Reconstruction(self.decoder(quantized.z_q).float(), quantized.codes, quantized.losses)
 
-    def hold_codebook(self) -> None:
-        self.codebook_held = True
-        self.quantizer.requires_grad_(False).eval()
+    def hold(self, *, encoder: bool) -> None:
+        self.held = [self.quantizer, *([self.encoder] if encoder else [])]
+        for part in self.held:
+            part.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        if self.codebook_held:
-            self.quantizer.eval()  # only in training mode a quantizer may change itself
+        for part in self.held:
+            part.eval()  # only in training mode a quantizer, or BatchNorm, may change itself
         return self
 
     def _latent(self, x: Tensor) -> Tensor:

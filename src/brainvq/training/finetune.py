@@ -1,7 +1,8 @@
 """Fine-tuning: the training of a trained tokenizer goes on with other data, gently and for a short while.
 
 The codebook is held by default, and encoder and decoder adapt around it: every entry keeps its vector and its place, so
-that what was learned of the codes stays meaningful. It is a new model all the same, with a hash of its own.
+that what was learned of the codes stays meaningful. The decoder alone may learn too: then every image keeps its codes,
+and only the images that codes become are others. It is a new model all the same, with a hash of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def finetune(
     out: Path,
     *,
     codebook: bool = False,
+    encoder: bool = True,
     settings: Sequence[str] = (),
     resume: bool = False,
     command: str = "",
@@ -32,13 +34,17 @@ def finetune(
 ) -> Path:
     """Train `model` further on the train split of `data` into the run folder `out`, and return it.
 
-    `codebook`: whether that is trained too. `settings`: path=value, as for training.
+    `codebook`, `encoder`: whether these are trained too. `settings`: path=value, as for training.
 
     Raises:
-        InputError: as `train`; or the settings change the tokenizer.
+        InputError: as `train`; or the settings change the tokenizer; or the codebook is to be trained without encoder.
     """
+    if codebook and not encoder:
+        raise InputError("a codebook cannot learn while the encoder is held. Leave out --codebook or --decoder.")
     experiment = finetuning(model, settings)
-    return train(experiment, data, out, start=Start(model, codebook), resume=resume, command=command, watch=watch)
+    return train(
+        experiment, data, out, start=Start(model, codebook, encoder), resume=resume, command=command, watch=watch
+    )
 
 
 def finetuning(model: Model, settings: Sequence[str] = ()) -> TokenizerExperiment:

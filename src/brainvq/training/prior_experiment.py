@@ -122,7 +122,7 @@ def train_prior(
 
 
 def _from(out: Path, tokenizer: Path) -> str:
-    """Where the tokenizer lies, seen from `out`; of one that lies far away, or in the package, no more than its name."""
+    """Where the tokenizer lies, seen from `out`; of one far away, or in the package, no more than its name."""
     above = (out.parent, out.parent.parent)
     near = tokenizer.parent in (out, *above) or tokenizer.parent.parent in above  # such as weights/ beside runs/
     return os.path.relpath(tokenizer, out) if near and not models.is_shipped(tokenizer) else tokenizer.name

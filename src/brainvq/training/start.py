@@ -1,4 +1,4 @@
-"""Where fine-tuning goes out from: a trained tokenizer, whose codebook is held or learns on."""
+"""Where fine-tuning goes out from: a trained tokenizer, of which some parts learn on and others are held."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from brainvq.tokenizers.base import Tokenizer
 
 @dataclass(frozen=True)
 class Start:
-    """`model`: whose weights training begins with. `codebook`: whether its codebook is trained too, else it is held."""
+    """`model`: whose weights training begins with. `codebook`, `encoder`: whether these are trained too, else held."""
 
     model: Model
     codebook: bool
+    encoder: bool = True
 
     def into(self, tokenizer: Tokenizer) -> None:
         """The weights into an untrained tokenizer of the same configuration."""
         tokenizer.load_state_dict(self.model.tokenizer.state_dict())
         if not self.codebook:
-            tokenizer.hold_codebook()
+            tokenizer.hold(encoder=not self.encoder)
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -32,6 +33,7 @@ class Start:
             "preset": self.model.config.get("preset"),
             "weights_sha256": self.model.weights_sha256,
             "codebook": "trained" if self.codebook else "frozen",
+            **({} if self.encoder else {"encoder": "frozen"}),
         }
 
 
@@ -49,4 +51,6 @@ def refuse_other_origin(out: Path, start: Start | None) -> None:
 def _told(origin: Any) -> str:
     if not isinstance(origin, dict):
         return "untrained"
-    return f"from {origin.get('preset')} {str(origin.get('weights_sha256'))[:12]}, codebook {origin.get('codebook')}"
+    held = ", encoder frozen" if origin.get("encoder") == "frozen" else ""
+    preset, weights, codebook = (origin.get(key) for key in ("preset", "weights_sha256", "codebook"))
+    return f"from {preset} {str(weights)[:12]}{held}, codebook {codebook}"

@@ -2,7 +2,8 @@
 
 Source: A. van den Oord et al., Neural Discrete Representation Learning, 2017, equation 3; the division of the squared
 error by the variance of the training pixels is theirs too (section 4.1 of their released code). Beyond it, all off
-unless asked for: absolute error and structural dissimilarity beside the squared error, crops and mirror images.
+unless asked for: absolute error and structural dissimilarity beside the squared error, a patch discriminator, crops and
+mirror images.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from brainvq.metrics.usage import UsageCounter
 from brainvq.tokenizers.base import Reconstruction, Tokenizer
 from brainvq.training.losses import dissimilarity, forgiven
 from brainvq.training.optimise import OptimiserConfig, Updates
+from brainvq.training.patches import PatchConfig, Patches
+
+PATCHES = "patches/"  # before the names of a discriminator's tensors in a checkpoint
 
 
 class Config(PartConfig):
@@ -30,6 +34,7 @@ class Config(PartConfig):
     absolute, structural: weights of the mean absolute error and of 1 - SSIM, beside the squared error.
     forgive: where the original is black or white, what lies beyond is no error: clipping removes it.
     crop: share of each edge that a training image keeps, at random places; 1 is the whole image.
+    patches: a discriminator of patches, which makes reconstructions sharper and less exact; null for none.
     mirror: half of the training images are mirrored, left to right.
     lying: heads lie on their side, as in OASIS' slices, so that left and right are above and below.
     optimiser: and its schedule.
@@ -40,6 +45,7 @@ class Config(PartConfig):
     absolute: NonNegativeFloat = 0.0
     structural: NonNegativeFloat = 0.0
     forgive: bool = False
+    patches: PatchConfig | None = None
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0
     mirror: bool = False
     lying: bool = False
@@ -55,14 +61,20 @@ class TokenizerTask:
         self.config, self.multiple = config, tokenizer.spec.multiple
         self.scale = 1 / max(variance, 1e-12) if config.divide_by_variance else 1.0
         self.updates = Updates(config.optimiser, tokenizer, accelerator, learning_rate)
+        self.patches = Patches(config.patches, accelerator) if config.patches else None
 
     def step(self, x: Tensor, /, step: int, total: int) -> dict[str, Tensor]:
         x = self._varied(x)
         output = self.updates.model.train()(x)
         losses = self._losses(x, output)
         loss = torch.stack([*losses.values()]).sum()
+        seen = {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
+        if self.patches:
+            term, seen["patches"] = self.patches.term(output.x_hat, loss)
+            seen["discriminator"] = self.patches.learn(x, output.x_hat, step, total)
+            loss = loss + term
         self.updates.step(loss, step, total)
-        return {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
+        return seen
 
     def _varied(self, x: Tensor) -> Tensor:
         """Crops at places of each image's own, and mirror images; the loop seeds the random numbers by the step."""
@@ -103,10 +115,15 @@ class TokenizerTask:
         return {**means, "live_entries": level.live_entries, "perplexity": level.perplexity, "score": means["ssim"]}
 
     def state(self) -> dict[str, Tensor]:
-        return self.updates.state()
+        others = self.patches.state() if self.patches else {}
+        return self.updates.state() | {f"{PATCHES}{name}": value for name, value in others.items()}
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        self.updates.load_state(tensors)
+        self.updates.load_state({name: value for name, value in tensors.items() if not name.startswith(PATCHES)})
+        if self.patches:
+            self.patches.load_state(
+                {name.removeprefix(PATCHES): value for name, value in tensors.items() if name.startswith(PATCHES)}
+            )
 
     def weights(self) -> dict[str, Tensor]:
         return self.updates.weights()

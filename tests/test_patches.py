@@ -1,0 +1,62 @@
+"""The patch discriminator of a tokenizer's training: it tells blur from sharpness, and pushes as hard as it should."""
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch.nn import functional as F
+
+from brainvq.networks.patch_discriminator import PatchDiscriminator
+from brainvq.training.patches import PatchConfig, Patches
+
+
+def patches(**settings) -> Patches:
+    torch.manual_seed(0)
+    return Patches(PatchConfig(widths=(8, 16), **settings), Accelerator(cpu=True))
+
+
+def test_each_patch_is_judged_and_each_image_by_itself():
+    judge = PatchDiscriminator((4, 8)).eval()
+    x = torch.rand(3, 1, 32, 48) * 2 - 1
+    logits = judge(x)
+    assert logits.shape == (3, 1, 8, 12)
+    torch.testing.assert_close(judge(x[1:2]), logits[1:2])
+
+
+@pytest.mark.parametrize("weight", [0.25, 2.0])
+def test_the_push_is_a_share_of_the_other_gradients_and_its_term_is_zero(weight):
+    x_hat = (torch.rand(2, 1, 32, 32) * 2 - 1).requires_grad_()
+    others = (3 * x_hat).square().mean()
+    (known,) = torch.autograd.grad(others, x_hat, retain_graph=True)
+    term, doubt = patches(weight=weight).term(x_hat, others)
+    assert float(term.detach()) == 0
+    assert doubt.isfinite()
+    term.backward()
+    assert float(x_hat.grad.norm() / known.norm()) == pytest.approx(weight, rel=1e-4)
+
+
+def test_following_the_push_makes_an_image_more_believable():
+    one = patches()
+    x_hat = (torch.rand(2, 1, 32, 32) - 0.5).requires_grad_()
+    term, before = one.term(x_hat, x_hat.square().mean())
+    term.backward()
+    moved = (x_hat - 1e-2 * x_hat.grad / x_hat.grad.norm()).detach().requires_grad_()
+    assert one.term(moved, moved.square().mean())[1] < before
+
+
+def test_it_learns_to_tell_blur_and_training_it_moves_no_reconstruction():
+    one = patches(learning_rate=2e-3)
+    losses = []
+    for step in range(60):
+        x = (torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(step)) * 2 - 1).round()
+        blurred = F.avg_pool2d(x, 5, stride=1, padding=2).requires_grad_()
+        losses.append(float(one.learn(x, blurred, step, 60)))
+        assert blurred.grad is None
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_what_is_beyond_the_range_of_pixels_is_not_seen():
+    one = patches()
+    x_hat = torch.full((1, 1, 32, 32), 3.0, requires_grad=True)
+    term, _ = one.term(x_hat, x_hat.square().mean())
+    term.backward()
+    assert not x_hat.grad.any(), "a saved image is clipped there"
