@@ -11,27 +11,25 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
 from benchmarks import tables
 from benchmarks.halve import halve
-from benchmarks.runs import evaluated, trained
+from benchmarks.prior_results import audited, real, sampled
+from benchmarks.runs import evaluated, sharpened, trained
 from benchmarks.ship import ship
-from brainvq import screen
 from brainvq.config import override
 from brainvq.demo import run_demo
 from brainvq.presets import preset
 from brainvq.report import write_report
 from brainvq.run import read_config, write_json
-from brainvq.sampling import sample_files
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path(os.environ.get("BRAINVQ_RUNS", ROOT.parent / "runs"))
@@ -42,14 +40,20 @@ FIGURES = ROOT / "docs" / "figures"
 
 @dataclass(frozen=True)
 class Training:
-    """One run: its preset, the run of its tokenizer if it is a prior, and what differs from the preset."""
+    """One run: its preset, the run of its tokenizer if it is a prior, and what differs from the preset.
+
+    `sharpens`: the run whose decoder is trained further, if any; the settings are then those of fine-tuning.
+    """
 
     run: str
     preset: str
     tokenizer: str | None = None
     settings: tuple[str, ...] = ()
+    sharpens: str | None = None
 
 
+GENERATED_ON = "brain_f16_sharp"  # the tokenizer whose priors are compared in full
+SHARPENING = ("train.learning_rate=5e-4", "train.epochs=5.0", "task.patches={}")
 TRAININGS = (
     Training("keras_f8", "keras_f8"),
     Training("keras_f8_ema", "keras_f8_ema"),
@@ -62,6 +66,14 @@ TRAININGS = (
         Training(f"brain_f8_short_{seed}", "brain_f8", None, ("train.epochs=18.0", f"train.seed={seed}"))
         for seed in range(3)
     ),
+    Training("brain_f16_sharp", "brain_f16", None, SHARPENING, sharpens="brain_f16"),
+    *(Training(f"f16_{name}", name, GENERATED_ON) for name in ("histogram", "pixelcnn", "dcgan")),
+    *(
+        Training(f"f16_{name}_{seed}", name, GENERATED_ON, (f"train.seed={seed}",))
+        for name in ("autoregressive", "maskgit")
+        for seed in range(3)
+    ),
+    Training("f16_heads", "autoregressive", GENERATED_ON, ("prior.previous=true",)),
     Training("histogram", "histogram", "keras_f8_ema"),
     Training("pixelcnn", "pixelcnn", "keras_f8_ema"),
     Training("dcgan", "dcgan", "keras_f8_ema"),
@@ -70,7 +82,8 @@ TRAININGS = (
 )
 SHIPPED = {
     "brain_f8": "src/brainvq/weights/brain_f8",
-    **{name: f"weights/{name}" for name in ("brain_f4", "brain_f16", "keras_f8_ema", "resnet_f4_narrow_ema")},
+    **{name: f"weights/{name}" for name in ("brain_f4", "brain_f16", "brain_f16_sharp")},
+    **{name: f"weights/{name}" for name in ("keras_f8_ema", "resnet_f4_narrow_ema")},
 }
 BENCHMARKS = {
     "sampling": ("sampling",),
@@ -83,7 +96,8 @@ BENCHMARKS = {
     "rate_distortion": ("rate_distortion",),
 }
 """Each result and the module that makes it, in a process of its own."""
-HALVED = ("brain_f8", "brain_f4", "brain_f16")  # measured as they are shipped
+HALVED = ("brain_f8", "brain_f4", "brain_f16", "brain_f16_sharp")  # measured as they are shipped
+FEW, MANY = 64, 1000  # samples that are measured
 ABLATION = Training(
     "resnet_f4_default_init", "resnet_f4_narrow", None, ("tokenizer.network.initialisation=default", "train.steps=400")
 )
@@ -111,11 +125,15 @@ def _result(training: Training) -> None:
     run = _train(training)
     if training.run in HALVED:
         run = halve(run, RUNS / f"{training.run}_half")
-    result = evaluated(run, OASIS)
-    write_json(RESULTS / f"{training.run}.json", {"run": read_config(run), "evaluation": result})
+    tokenizer = _folder(training.tokenizer) if training.tokenizer else None
+    result = evaluated(run, OASIS, tokenizer, MANY if training.tokenizer == GENERATED_ON else FEW)
+    found = {"run": read_config(run), "evaluation": result}
+    if tokenizer:
+        many = training.tokenizer == GENERATED_ON
+        samples = sampled(run, tokenizer, MANY if many else FEW, 36 if many else 16, FIGURES)
+        found |= {"audit": audited(samples, OASIS, tokenizer)} if many else {}
+    write_json(RESULTS / f"{training.run}.json", found)
     write_report(run)
-    if training.tokenizer:
-        _sample(run)
     if training.run in SHIPPED:
         ship(run, ROOT / SHIPPED[training.run])
 
@@ -134,6 +152,7 @@ def _others() -> None:
             _run(*words)
     _run("rate_distortion", "--presets")
     _run("brain_figure")
+    real(OASIS, 36, FIGURES)
 
 
 def _run(module: str, *words: str) -> None:
@@ -141,21 +160,22 @@ def _run(module: str, *words: str) -> None:
 
 
 def _train(training: Training) -> Path:
-    words = ["brainvq train", training.preset, *(f"--set {setting}" for setting in training.settings), "--data oasis"]
+    words = ["brainvq finetune" if training.sharpens else "brainvq train", training.sharpens or training.preset]
+    words += ["--decoder"] if training.sharpens else []
+    words += [*(f"--set {shlex.quote(setting)}" for setting in training.settings), "--data oasis"]
     words += [f"--tokenizer {training.tokenizer}"] if training.tokenizer else []
-    tokenizer = RUNS / training.tokenizer if training.tokenizer else None
-    experiment = override(preset(training.preset), list(training.settings))
-    return trained(RUNS / training.run, experiment, OASIS, [*words, f"--out {training.run}"], tokenizer)
+    words += [f"--out {training.run}"]
+    run, settings = RUNS / training.run, list(training.settings)
+    if training.sharpens:
+        return sharpened(run, _folder(training.sharpens), settings, OASIS, words)
+    tokenizer = _folder(training.tokenizer) if training.tokenizer else None
+    return trained(run, override(preset(training.preset), settings), OASIS, words, tokenizer)
 
 
-def _sample(run: Path) -> None:
-    """64 samples beside the run, and their first 16 as a figure of the documentation."""
-    with screen.bar(f"sampling {run.name}") as progress:
-        sample_files(run, 64, run / "samples", progress=progress)
-    images = [np.asarray(Image.open(run / "samples" / "images" / f"{i:04}.png").reduce(2)) for i in range(16)]
-    rows = [np.concatenate(images[start : start + 8], axis=1) for start in (0, 8)]
-    FIGURES.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(rows)).save(FIGURES / f"samples-{run.name}.png", optimize=True)
+def _folder(name: str) -> Path:
+    """Of a tokenizer: as it is shipped, or its run."""
+    shipped = ROOT / SHIPPED.get(name, name)
+    return shipped if (shipped / "config.json").exists() else RUNS / name
 
 
 def _curve(run: Path) -> dict[str, Any]:

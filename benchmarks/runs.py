@@ -8,9 +8,11 @@ from typing import Any
 from brainvq import screen
 from brainvq.config import from_json
 from brainvq.errors import InputError
+from brainvq.models import open_model
 from brainvq.run import read_config
-from brainvq.session import evaluate_run, stored_evaluation, train_run
+from brainvq.session import SAMPLES, evaluate_run, finetune_run, stored_evaluation, train_run
 from brainvq.training.experiment import Experiment
+from brainvq.training.finetune import finetuning
 
 
 def trained(
@@ -21,24 +23,46 @@ def trained(
     Raises:
         InputError: it was trained with other settings than `experiment`.
     """
-    if (run / "config.json").exists() and read_config(run)["weights_sha256"]:
-        before = from_json(type(experiment), read_config(run)["experiment"])
-        if before != experiment:
-            raise InputError(
-                f"{run} was trained with other settings than {words[1]} has now. Move it away to train anew."
-            )
-        print(f"{run.name}: trained, {run}")
+    if _done(run, experiment, words):
         return run
     with screen.training(run.name) as watch:
         return train_run(experiment, data, run, tokenizer=tokenizer, resume=True, command=" ".join(words), watch=watch)
 
 
-def evaluated(run: Path, data: str | Path) -> dict[str, Any]:
-    """Its measures on validate."""
+def sharpened(run: Path, model: Path, settings: list[str], data: str | Path, words: list[str]) -> Path:
+    """`run`, the tokenizer `model` with its decoder trained to the end of fine-tuning. `words`: as for `trained`.
+
+    Raises:
+        InputError: it was trained with other settings.
+    """
+    if _done(run, finetuning(open_model(model), settings), words):
+        return run
+    with screen.training(run.name) as watch:
+        chosen = {"encoder": False, "settings": settings, "resume": True}
+        return finetune_run(model, data, run, **chosen, command=" ".join(words), watch=watch)
+
+
+def _done(run: Path, experiment: Experiment, words: list[str]) -> bool:
+    """Whether it is trained to its end.
+
+    Raises:
+        InputError: with other settings.
+    """
+    if not (run / "config.json").exists() or not read_config(run)["weights_sha256"]:
+        return False
+    if from_json(type(experiment), read_config(run)["experiment"]) != experiment:
+        raise InputError(f"{run} was trained with other settings than {words[1]} has now. Move it away to train anew.")
+    print(f"{run.name}: trained, {run}")
+    return True
+
+
+def evaluated(run: Path, data: str | Path, tokenizer: Path | None = None, samples: int = SAMPLES) -> dict[str, Any]:
+    """Its measures on validate. Of a prior: its `tokenizer`, and how many `samples` are measured."""
     if (run / "evaluation" / "validate.json").exists():
         found = stored_evaluation(run, "validate")
         if found["model"]["weights_sha256"] == read_config(run)["weights_sha256"]:
             print(f"{run.name}: evaluated")
             return found
     with screen.bar(f"evaluating {run.name}") as progress:
-        return evaluate_run(run, str(data), "validate", progress=progress)
+        found = {"tokenizer": tokenizer, "samples": samples, "progress": progress}
+        return evaluate_run(run, str(data), "validate", **found)

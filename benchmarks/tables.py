@@ -14,12 +14,12 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import brain_tables, gpu, input_tables, quality_curve, training, variants
+from benchmarks import brain_tables, gpu, input_tables, prior_tables, quality_curve, training, variants
 from brainvq.tables import prior_table, table
 
+WRITTEN = ("system-b", "brain", "quantizers", "data", "priors", "realism", "audit")
 PAGES = tuple(
-    Path(__file__).resolve().parents[1] / name
-    for name in ("README.md", "docs/system-b.md", "docs/brain.md", "docs/quantizers.md", "docs/data.md")
+    Path(__file__).resolve().parents[1] / name for name in ("README.md", *(f"docs/{page}.md" for page in WRITTEN))
 )
 
 DESCRIBED = 0.8575  # mean SSIM, shifted, as system A's description reports it
@@ -38,7 +38,11 @@ def write(page: Path, results: Path) -> None:
         "ABLATION": ablation(results),
         "GENERATION": generation(results),
         "SPEED": _table(results / "benchmark_training.json", _speed),
-        "SAMPLING": sampling(results),
+        "SAMPLING": prior_tables.sampling(results),
+        "PRIORS": prior_tables.priors(results),
+        "PRIOR_SEEDS": prior_tables.prior_seeds(results),
+        "REALISM": prior_tables.realism(results),
+        "AUDIT": prior_tables.audit(results),
         "BRAIN": brain_tables.brain(results),
         "SEEDS": brain_tables.seeds(results),
         "TIME_TO_QUALITY": _table(results / "benchmark_time_to_quality.json", quality_curve.table),
@@ -187,27 +191,6 @@ def _prior(run: dict[str, Any], evaluation: dict[str, Any]) -> str:
         f"{evaluation['samples']['seconds_each']:.2f}",
     ]
     return "| " + " | ".join(cells) + " |"
-
-
-def sampling(results: Path) -> str:
-    """PixelCNN's sampling against running the whole network for each code."""
-    path = results / "benchmark_sampling.json"
-    if not path.exists():
-        return ""
-    found = _read(path)
-    height, width = found["grid"]
-    lines = [
-        f"| a {height} x {width} grid by `pixelcnn` | whole network for each code, s | brainvq, s | times faster |",
-        "|---|---|---|---|",
-    ]
-    for row in found["batches"]:
-        seconds = row["seconds"]
-        lines.append(
-            f"| batch {row['batch']} | {seconds['naive']:.1f} | {seconds['brainvq']:.2f} | {row['times_faster']:.0f} |"
-        )
-    hardware = found["hardware"]
-    lines.append(f"\nOne run, {hardware['threads']} threads of an {hardware['cpu']}.")
-    return "\n".join(lines) + "\n"
 
 
 def _found(results: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:

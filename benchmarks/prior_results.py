@@ -1,0 +1,54 @@
+"""What a trained prior's result holds beside its evaluation: its samples as files, a grid of the first, their audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from brainvq import screen
+from brainvq.audit import audit_samples
+from brainvq.data.loader import open_cache
+from brainvq.data.sources import open_splits
+from brainvq.evaluate_prior.neighbours import EightBit
+from brainvq.metrics.generation import spread_over_subjects
+from brainvq.sampling import sample_files
+
+REAL = "samples-real.png"
+ROWS = {16: 2, 36: 4}
+"""Images of a grid, and its rows."""
+
+
+def sampled(run: Path, tokenizer: Path, n: int, shown: int, figures: Path) -> Path:
+    """Samples 0 .. n-1 of seed 0 beside the run, and the first `shown` as a figure of the documentation."""
+    out = run / "samples"
+    with screen.bar(f"sampling {run.name}") as progress:
+        sample_files(run, n, out, tokenizer=tokenizer, progress=progress)
+    images = [np.asarray(Image.open(out / "images" / f"{i:04}.png")) for i in range(shown)]
+    grid(images, figures / f"samples-{run.name}.png")
+    return out
+
+
+def audited(samples: Path, data: Path, tokenizer: Path) -> dict[str, Any]:
+    """Of all samples, against the train split of `data`."""
+    with screen.bar(f"auditing {samples.parent.name}") as progress:
+        return audit_samples(samples, str(data), tokenizer=tokenizer, progress=progress)
+
+
+def real(data: Path, shown: int, figures: Path) -> None:
+    """As many validate slices in a grid like those of the samples, spread over the subjects."""
+    cache = open_cache(open_splits(data)["validate"], multiple=(16, 16))
+    picks = np.sort(spread_over_subjects(cache.subjects, shown, seed=0))
+    grid([*EightBit(cache)[picks]], figures / REAL)
+
+
+def grid(images: list[NDArray[np.uint8]], path: Path) -> None:
+    """At half size, row by row."""
+    small = [np.asarray(Image.fromarray(image).reduce(2)) for image in images]
+    wide = len(small) // ROWS[len(small)]
+    rows = [np.concatenate(small[start : start + wide], axis=1) for start in range(0, len(small), wide)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(rows)).save(path, optimize=True)

@@ -1,0 +1,176 @@
+"""Tables of the priors that are compared in full: realism, copies, bits and seconds of each; and how fast they draw."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from brainvq.metrics.realism import FAMILY_LABELS, REALISM
+
+COMPARED = ("f16_histogram", "f16_dcgan", "f16_pixelcnn", "f16_maskgit_0", "f16_autoregressive_0")
+SEEDED = ("f16_maskgit", "f16_autoregressive")
+FAMILIES = ("statistics", "look")
+SAMPLERS = {
+    "monai": "MONAI's transformer and inferer",
+    "pixelcnn, whole network": "`pixelcnn`, the whole network for each code",
+    "pixelcnn": "`pixelcnn`",
+    "autoregressive, whole network": "`autoregressive`, the whole network for each code",
+    "autoregressive": "`autoregressive`",
+    "maskgit": "`maskgit`",
+    "dcgan": "`dcgan`",
+}
+
+
+def priors(results: Path) -> str:
+    """All of them, beside what bounds them: real images through the tokenizer, and real images."""
+    found = _found(results, COMPARED)
+    if not found:
+        return ""
+    lines = [
+        "| | bits a code | Fréchet distance: statistics, look | coverage: statistics, look | diversity: pairwise SSIM "
+        "| flagged as copies | s an image |",
+        "|---|---|---|---|---|---|---|",
+        *(_prior(each) for each in found.values()),
+    ]
+    evaluation = next(iter(found.values()))["evaluation"]
+    families = evaluation["realism"]["families"]
+    through = {name: families[name]["sets"]["tokenizer"]["measures"] for name in FAMILIES}
+    floor = {name: families[name]["floor"] for name in FAMILIES}
+    diversity = f"{evaluation['measures']['diversity']['real']:.3f}"
+    lines.append(_row("train images through the tokenizer", "-", through, diversity, "-", "-"))
+    lines.append(_row("the floor: real images of other subjects", "-", floor, "-", "-", "-"))
+    lines.append(
+        f"\n{evaluation['realism']['images']} images of each; 95 % intervals over subjects, of samples over draws. "
+        "Flagged: of as many samples, where held-out real slices through the tokenizer give about 1 %."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _prior(found: dict[str, Any]) -> str:
+    run, evaluation = found["run"], found["evaluation"]
+    bits, audit = evaluation["bits"], found.get("audit")
+    measures = {
+        name: family["sets"]["samples"]["measures"] for name, family in evaluation["realism"]["families"].items()
+    }
+    return _row(
+        f"`{run['preset']}`",
+        _bits(run["preset"], bits) if bits else "none",
+        measures,
+        f"{evaluation['measures']['diversity']['samples']:.3f}",
+        f"{audit['flagged']['share']:.1%}" if audit else "not audited",
+        f"{evaluation['samples']['seconds_each']:.2f}",
+    )
+
+
+def _bits(preset: str, bits: dict[str, Any]) -> str:
+    at_most = "" if bits["exact"] else "at most "
+    saved = f" ({-bits['saved']['mean']:+.1%})" if preset != "histogram" else ""
+    return f"{at_most}{bits['per_code']['mean']:.3f}{saved}"
+
+
+def _row(label: str, bits: str, measures: dict[str, Any], diversity: str, flagged: str, seconds: str) -> str:
+    both = {
+        of: ", ".join(_estimate(measures[family][of], digits) for family in FAMILIES)
+        for of, digits in (("frechet", 1), ("coverage", 2))
+    }
+    return "| " + " | ".join([label, bits, both["frechet"], both["coverage"], diversity, flagged, seconds]) + " |"
+
+
+def _estimate(found: dict[str, float], digits: int) -> str:
+    return f"{found['value']:.{digits}f} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
+
+
+def prior_seeds(results: Path) -> str:
+    """The spread of the two best over seeds."""
+    lines = []
+    for name in SEEDED:
+        found = [*_found(results, tuple(f"{name}_{seed}" for seed in range(3))).values()]
+        if len(found) > 1:
+            columns = [[each["evaluation"]["bits"]["per_code"]["mean"] for each in found]]
+            columns += [
+                [each["evaluation"]["realism"]["families"][family]["sets"]["samples"]["measures"][of]["value"]
+                 for each in found]
+                for of in ("frechet", "coverage")
+                for family in FAMILIES
+            ]  # fmt: skip
+            cells = [f"{statistics.mean(each):.3f} ± {statistics.stdev(each):.3f}" for each in columns]
+            lines.append("| " + " | ".join([f"`{found[0]['run']['preset']}`, {len(found)} seeds", *cells]) + " |")
+    if not lines:
+        return ""
+    heading = "| mean ± standard deviation | bits a code | Fréchet, statistics | Fréchet, look | coverage, statistics "
+    return "\n".join([heading + "| coverage, look |", "|---|---|---|---|---|---|", *lines]) + "\n"
+
+
+def realism(results: Path) -> str:
+    """Every measure of every prior, in both families."""
+    found = _found(results, COMPARED)
+    if not found:
+        return ""
+    lines = []
+    names = [each["run"]["preset"] for each in found.values()]
+    for family in FAMILIES:
+        families = [each["evaluation"]["realism"]["families"][family] for each in found.values()]
+        lines += [
+            f"| {FAMILY_LABELS[family]} | " + " | ".join(f"`{name}`" for name in names) + " | tokenizer | floor |",
+            "|---" * (len(names) + 3) + "|",
+        ]
+        for of, measure in REALISM.items():
+            values = [each["sets"]["samples"]["measures"][of] for each in families]
+            values += [families[0]["sets"]["tokenizer"]["measures"][of], families[0]["floor"][of]]
+            lines.append("| " + " | ".join([measure.label, *(_estimate(value, 2) for value in values)]) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def sampling(results: Path) -> str:
+    """Seconds an image of each sampler, at batch 1 and more."""
+    path = results / "benchmark_sampling.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if "rows" not in found:
+        return ""  # an earlier benchmark had other sides
+    height, width = found["grid"]
+    batches = sorted({row["batch"] for row in found["rows"]})
+    heads = [f"s an image at batch {batch} | times MONAI's speed" for batch in batches]
+    lines = [
+        f"| {height * width:,} codes of {found['entries']} entries | " + " | ".join(heads) + " |",
+        "|---|" + "---|---|" * len(batches),
+    ]
+    for name, label in SAMPLERS.items():
+        rows = {row["batch"]: row for row in found["rows"] if row["name"] == name}
+        cells = [f"{_seconds(rows[batch])} | {rows[batch]['times_faster_than_monai']:.3g}" for batch in batches]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    hardware = found["hardware"]
+    device = hardware["gpu"] or f"{hardware['threads']} threads of an {hardware['cpu']}"
+    lines.append(
+        f"\nWidth 128, 6 layers, 4 heads, random weights; decoding left out; in one run, on {device}. About: reckoned "
+        "from evenly spread positions."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _seconds(row: dict[str, Any]) -> str:
+    return ("about " if row["reckoned"] else "") + f"{row['seconds_an_image']:.3g}"
+
+
+def audit(results: Path) -> str:
+    """What the audit finds of copies that were planted, and of a prior that remembers."""
+    path = results / "benchmark_audit.json"
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text())["audit_of_control"]
+    lines = ["| planted | flagged | of | area under the ROC |", "|---|---|---|---|"]
+    for kind, row in found["kinds"].items():
+        area = row["area"]
+        told = f"{area['area']:.3f} [{area['low']:.3f}, {area['high']:.3f}]"
+        lines.append(f"| {kind.strip()} | {row['flagged']} | {row['images']} | {told} |")
+    alarms, flagged = found["false_alarms"], found["flagged"]
+    lines.append(f"| held-out slices, nobody's copies | {alarms['flagged']} | {alarms['images']} | - |")
+    lines.append(f"| samples of the same prior, not overfitted | {flagged['flagged']} | {flagged['images']} | - |")
+    return "\n".join(lines) + "\n"
+
+
+def _found(results: Path, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    paths = {name: results / f"{name}.json" for name in names}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
