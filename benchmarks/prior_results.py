@@ -1,16 +1,14 @@
-"""What a trained prior's result holds beside its evaluation: its samples as files, a grid of the first, their audit."""
+"""What a trained prior leaves beside its evaluation: samples as files and a grid of the first; and real ones."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from brainvq import screen
-from brainvq.audit import audit_samples
 from brainvq.data.loader import open_cache
 from brainvq.data.sources import open_splits
 from brainvq.evaluate_prior.neighbours import EightBit
@@ -22,20 +20,13 @@ ROWS = {16: 2, 36: 4}
 """Images of a grid, and its rows."""
 
 
-def sampled(run: Path, tokenizer: Path, n: int, shown: int, figures: Path) -> Path:
-    """Samples 0 .. n-1 of seed 0 beside the run, and the first `shown` as a figure of the documentation."""
+def sampled(run: Path, tokenizer: Path, shown: int, figures: Path) -> None:
+    """64 samples of seed 0 beside the run, and the first `shown` as a figure of the documentation."""
     out = run / "samples"
     with screen.bar(f"sampling {run.name}") as progress:
-        sample_files(run, n, out, tokenizer=tokenizer, progress=progress)
+        sample_files(run, 64, out, tokenizer=tokenizer, progress=progress)
     images = [np.asarray(Image.open(out / "images" / f"{i:04}.png")) for i in range(shown)]
     grid(images, figures / f"samples-{run.name}.png")
-    return out
-
-
-def audited(samples: Path, data: Path, tokenizer: Path) -> dict[str, Any]:
-    """Of all samples, against the train split of `data`."""
-    with screen.bar(f"auditing {samples.parent.name}") as progress:
-        return audit_samples(samples, str(data), tokenizer=tokenizer, progress=progress)
 
 
 def real(data: Path, shown: int, figures: Path) -> None:

@@ -50,7 +50,7 @@ def priors(results: Path) -> str:
 
 def _prior(found: dict[str, Any]) -> str:
     run, evaluation = found["run"], found["evaluation"]
-    bits, audit = evaluation["bits"], found.get("audit")
+    bits, audit = evaluation["bits"], evaluation.get("audit")
     measures = {
         name: family["sets"]["samples"]["measures"] for name, family in evaluation["realism"]["families"].items()
     }

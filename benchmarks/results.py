@@ -22,7 +22,7 @@ import torch
 
 from benchmarks import tables
 from benchmarks.halve import halve
-from benchmarks.prior_results import audited, real, sampled
+from benchmarks.prior_results import real, sampled
 from benchmarks.runs import evaluated, sharpened, trained
 from benchmarks.ship import ship
 from brainvq.config import override
@@ -127,13 +127,10 @@ def _result(training: Training) -> None:
         run = halve(run, RUNS / f"{training.run}_half")
     tokenizer = _folder(training.tokenizer) if training.tokenizer else None
     result = evaluated(run, OASIS, tokenizer, MANY if training.tokenizer == GENERATED_ON else FEW)
-    found = {"run": read_config(run), "evaluation": result}
-    if tokenizer:
-        many = training.tokenizer == GENERATED_ON
-        samples = sampled(run, tokenizer, MANY if many else FEW, 36 if many else 16, FIGURES)
-        found |= {"audit": audited(samples, OASIS, tokenizer)} if many else {}
-    write_json(RESULTS / f"{training.run}.json", found)
+    write_json(RESULTS / f"{training.run}.json", {"run": read_config(run), "evaluation": result})
     write_report(run)
+    if tokenizer:
+        sampled(run, tokenizer, 36 if training.tokenizer == GENERATED_ON else 16, FIGURES)
     if training.run in SHIPPED:
         ship(run, ROOT / SHIPPED[training.run])
 

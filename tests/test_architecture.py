@@ -47,7 +47,7 @@ SEES: dict[str, tuple[set[str], str]] = {
     "screen": ({"errors"}, "bars and lines know nothing of what they show"),
     "files": ({"errors", "data.folders"}, "names of files only"),
     "inputs": ({"errors", "data", "files"}, "what is given is known before a model is"),
-    "session": (PARTS | TRAINED | {"files", "inputs", "check"}, "what the commands do, without their screen"),
+    "session": (PARTS | TRAINED | {"files", "inputs", "check", "audit"}, "what the commands do, without their screen"),
     "audit": (PARTS | TRAINED - {"report"}, "an audit looks at samples through the pipeline"),
     "sampling": (
         {"codes", "errors", "writing", "data.scan", "data.columns", "priors.base", "priors.drawing", "run", "pipeline"}

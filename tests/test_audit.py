@@ -25,7 +25,9 @@ from brainvq.errors import InputError
 from brainvq.metrics.copies import COPIES
 from brainvq.pipeline import Pipeline, load_generator
 from brainvq.presets import preset
+from brainvq.report import write_report
 from brainvq.sampling import sample_files
+from brainvq.session import evaluate_run
 from brainvq.training.experiment import train
 from brainvq.training.prior_experiment import train_prior
 from heads import blurred, heads
@@ -340,3 +342,16 @@ def test_sampling_ends_with_an_audit_where_the_training_slices_are_known(root, t
     call(*more)
     assert not (tmp_path / "drawn" / "audit").exists()  # it was of other samples
     assert json.loads((tmp_path / "drawn" / "samples.json").read_text())["audited"] is False
+
+
+def test_evaluating_a_prior_audits_its_samples_and_the_report_says_so(root, tmp_path):
+    run = tmp_path / "prior"
+    shutil.copytree(root / "prior", run)
+    found = evaluate_run(run, str(root / "data"), "validate", tokenizer=root / "tokenizer", samples=5)["audit"]
+    assert found["flagged"]["images"] == 5
+    assert found["data"]["held_out_subjects"] == len(SUBJECTS["validate"])
+    assert all(pair["subject"] is None for pair in found["closest"]), "a result may be passed on"
+    assert (run / "evaluation" / "validate-pairs.png").exists()
+    page = write_report(run).read_text()
+    assert "Not audited" not in page
+    assert found["sentence"].partition(";")[0] in page

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainvq import run as runs
+from brainvq.audit import audit_images
 from brainvq.check import check, refuse_fatal
 from brainvq.config import from_json, to_json
 from brainvq.data import scan as scans
@@ -219,6 +220,10 @@ def _evaluate_prior(
         labelled=LabelledSplit(codes[split], values, previous=prior.takes_previous),
         anonymous=key is not None,
         progress=progress,
+    )
+    pairs = folder / "evaluation" / f"{split}-pairs.png"
+    found.result["audit"] = audit_images(
+        found.images, generator.pipeline, caches["train"], caches[split], pairs, progress=progress or (lambda *_: None)
     )
     _store(folder, split, found.result)
     save_prior_examples(

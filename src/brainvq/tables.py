@@ -70,6 +70,7 @@ def generation_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ):
         lines.append((label, _range(measures[name]), _range(measures.get(f"real_{name}"))))
     lines += _realism(result.get("realism"))
+    lines += _audit(result.get("audit"))
     diversity, live = measures["diversity"], measures["live_entries"]
     lines.append(("diversity: SSIM of pairs", _decimal(diversity["samples"]), _decimal(diversity["real"])))
     lines.append(("live entries that occur, %", f"{100 * live['samples']:.1f}", f"{100 * live['real']:.1f}"))
@@ -96,6 +97,16 @@ def _realism(found: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
             beside = f"{through:.3g}, floor {of['floor'][name]['value']:.3g}"
             lines.append((f"{label}: {REALISM[name].label}", f"{samples:.3g}", beside))
     return lines
+
+
+def _audit(found: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    """Samples that are flagged as copies, beside how many of held-out slices are, and how many copies would be."""
+    if found is None:
+        return [("flagged as copies", "not audited", "2 unseen subjects needed")]
+    flagged, chance, seen = (found[name] for name in ("flagged", "false_alarms", "sensitivity"))
+    share = f"{flagged['flagged']:,} of {flagged['images']:,}"
+    beside = f"unseen {100 * chance['share']:.1f} %, copies {100 * seen['share']:.1f} %"
+    return [("flagged as copies", share, beside)]
 
 
 def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:

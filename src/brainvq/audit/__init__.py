@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import brainvq
 from brainvq import run as runs
@@ -72,7 +73,7 @@ def audit_samples(
         remember(cache)
     _refuse_other_data(samples, found, data, train)
     auditor = _Auditor(pipeline, train, held_out, progress)
-    return auditor.audit(found, out or samples / "audit", more, named=True)
+    return _written(auditor.audit(found, more, named=True), found, train, out or samples / "audit")
 
 
 def short_audit(
@@ -90,7 +91,31 @@ def short_audit(
         return None
     found = read_samples(samples)
     refuse_other(samples, found.about, pipeline)
-    return _Auditor(pipeline, train, held_out, progress).audit(found, samples / "audit", {}, named=False)
+    result = _Auditor(pipeline, train, held_out, progress).audit(found, {}, named=False)
+    return _written(result, found, train, samples / "audit")
+
+
+def audit_images(
+    images: NDArray[np.uint8],
+    pipeline: Pipeline,
+    train: Cache,
+    held_out: Cache,
+    pairs: Path,
+    *,
+    progress: Progress = lambda done, count: None,
+) -> dict[str, Any] | None:
+    """The same of images (n, H, W) that `pipeline` decoded, against slices at hand; the closest are drawn to `pairs`.
+
+    None where there are no two held-out subjects to learn from. The result names no subjects.
+    """
+    if len(set(held_out.subjects)) < 2:
+        return None
+    names = [f"sample {n}" for n in range(len(images))]
+    samples = Samples(images, names, None, names)
+    result = _Auditor(pipeline, train, held_out, progress).audit(samples, {}, named=False)
+    pairs.parent.mkdir(parents=True, exist_ok=True)
+    _draw(result, samples, train, pairs)
+    return result
 
 
 class _Auditor:
@@ -100,8 +125,7 @@ class _Auditor:
         self.pipeline, self.train, self.held_out, self.progress = pipeline, train, held_out, progress
         self.done = self.count = 0
 
-    def audit(self, samples: Samples, out: Path, planted: Mapping[str, Samples], *, named: bool) -> dict[str, Any]:
-        """The result, written to `out`."""
+    def audit(self, samples: Samples, planted: Mapping[str, Samples], *, named: bool) -> dict[str, Any]:
         started = time.perf_counter()
         for each in (samples, *planted.values()):
             _check(each, self.train, self.held_out)
@@ -117,7 +141,7 @@ class _Auditor:
         calibration = replace(calibration, planted={**calibration.planted, **more})
         nearest = training.nearest(samples.images, advance=self._advance)
         found = audit(nearest.score, calibration, subjects=samples.heads)
-        result = {
+        return {
             "format": FORMAT,
             "kind": "audit",
             "version": brainvq.__version__,
@@ -132,14 +156,17 @@ class _Auditor:
             "hardware": runs.hardware(),
             "wall_time_s": round(time.perf_counter() - started, 2),
         }
-        out.mkdir(parents=True, exist_ok=True)
-        _draw(result, samples, self.train, out / "pairs.png")
-        runs.write_json(out / "audit.json", result)
-        return result
 
     def _advance(self, units: int) -> None:
         self.done += units
         self.progress(self.done, self.count)
+
+
+def _written(result: dict[str, Any], samples: Samples, train: Cache, out: Path) -> dict[str, Any]:
+    out.mkdir(parents=True, exist_ok=True)
+    _draw(result, samples, train, out / "pairs.png")
+    runs.write_json(out / "audit.json", result)
+    return result
 
 
 def _refuse_other_data(folder: Path, samples: Samples, data: str, train: Cache) -> None:

@@ -37,13 +37,33 @@ def _table(record: PriorRecord, result: PriorEvaluation) -> Html:
             tag("td", row.value),
             tag("td", row.beside, tag("small", row.against) if row.beside is not None else None),
         )
-        for row in (*_bits(result), *realism_rows(result), *head_rows(result), *_similarities(result), *_others(result))
+        for row in (
+            *_bits(result),
+            *realism_rows(result),
+            *head_rows(result),
+            *_copies(result),
+            *_similarities(result),
+            *_others(result),
+        )
         if row.value is not None
     ]
     heads = ("measure", str(result.model.get("preset") or "prior"), "to compare with")
     named = [(GENERATION[name].label, text) for name, text in defined(result).items()]
     told = blocks.measured(result, caption, heads, lines, class_="worded")
     return join(told, blocks.definitions(named) if named else None)
+
+
+def _copies(result: PriorEvaluation) -> list[Row]:
+    if result.audit is None:
+        return []
+    found, unseen, seen = result.audit.flagged, result.audit.false_alarms, result.audit.sensitivity
+    words = (
+        "Samples nearer to one training subject than unseen slices are. It matters above the share of unseen slices; "
+        "where the share of copies made on purpose is low, finding nothing means nothing."
+    )
+    beside = f"unseen {100 * unseen.share:.1f} %; copies {100 * seen.share:.1f} %"
+    value = join(tag("b", f"{100 * found.share:.1f} %"), tag("small", f"{found.flagged:,} of {found.images:,}"))
+    return [Row("Flagged as copies", value, "made on purpose of training slices", tag("span", beside), words)]
 
 
 def defined(result: PriorEvaluation) -> dict[str, str]:

@@ -17,8 +17,7 @@ from brainvq.report.sections import grids, times
 from brainvq.report.stored import Interval
 
 DISCLAIMER = (
-    "Not a medical device. For research only: generated images show nobody's anatomy and must not serve diagnosis. "
-    f"{prior_sections.NOT_AUDITED}"
+    "Not a medical device. For research only: generated images show nobody's anatomy and must not serve diagnosis."
 )
 
 
@@ -50,7 +49,7 @@ def prior_page(record: PriorRecord, drawings: Mapping[str, Drawing]) -> str:
         tiles=None if record.headline is None else _tiles(record, record.headline),
         unmeasured="The prior is not evaluated yet. Draw and measure samples (DATA is the folder of the images), then "
         "report again:",
-        disclaimer=DISCLAIMER,
+        disclaimer=f"{DISCLAIMER} {prior_sections.audited(record.headline)}",
     )
 
 

@@ -12,11 +12,20 @@ from brainvq.report.pictures import code_colours, code_scale, data_uri
 from brainvq.report.prior_drawings import CURVES
 from brainvq.report.prior_examples import Grids, PriorExamples
 from brainvq.report.prior_record import PriorRecord
+from brainvq.report.prior_stored import PriorEvaluation
 
 NOT_AUDITED = (
     "Not audited for copies of training subjects: the nearest images are found by whole-image similarity, which misses "
     "copies of parts, and shifted or mirrored ones."
 )
+
+
+def audited(result: PriorEvaluation | None) -> str:
+    """What the audit found, or that there was none."""
+    if result is None or result.audit is None:
+        return NOT_AUDITED
+    sentence = result.audit.sentence.replace("pairs.png", f"evaluation/{result.split}-pairs.png of the run")
+    return f"Audited for copies of training subjects. {sentence}"
 
 
 def samples(record: PriorRecord) -> Html:
@@ -80,7 +89,7 @@ def neighbours(record: PriorRecord, drawings: Mapping[str, Drawing]) -> Html:
         _pair(i, sample, nearest, examples)
         for i, (sample, nearest) in enumerate(zip(examples.samples, examples.nearest, strict=True))
     ]
-    told = tag("p", intro, tag("b", NOT_AUDITED), class_="prose")
+    told = tag("p", intro, tag("b", audited(result)), class_="prose")
     return join(beside(told, drawn), tag("div", *pairs, class_="pairs"))
 
 

@@ -117,6 +117,23 @@ class HeadsOf(BaseModel):
     real: Continuous | None
 
 
+class RateOf(BaseModel):
+    flagged: int
+    images: int
+    share: float
+    low: float
+    high: float
+
+
+class AuditOf(BaseModel):
+    """Of the samples: flagged as copies; of unseen slices; of copies that were made on purpose."""
+
+    sentence: str
+    flagged: RateOf
+    false_alarms: RateOf
+    sensitivity: RateOf
+
+
 class Compared(Measured):
     """The images that bits and samples were measured with."""
 
@@ -146,6 +163,7 @@ class PriorEvaluation(Result):
     measures: Measures
     realism: RealismOf | None = None
     heads: HeadsOf | None = None
+    audit: AuditOf | None = None
     per_sample: list[Neighbours]
     definitions: dict[str, str]
 
