@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import brain_tables, gpu, input_tables, prior_tables, quality_curve, training, variants
+from benchmarks import brain_tables, gpu, input_tables, prior_tables, quality_curve, quantizer_speed, training, variants
 from brainvq.tables import prior_table, table
 
 WRITTEN = ("system-b", "brain", "quantizers", "data", "priors", "realism", "audit")
@@ -47,6 +47,7 @@ def write(page: Path, results: Path) -> None:
         "SEEDS": brain_tables.seeds(results),
         "TIME_TO_QUALITY": _table(results / "benchmark_time_to_quality.json", quality_curve.table),
         "QUANTIZERS": _table(results / "benchmark_quantizers.json", variants.table),
+        "QUANTIZER_SPEED": _table(results / "benchmark_quantizer_speed.json", quantizer_speed.table),
         "ABLATIONS": _table(results / "benchmark_ablations.json", variants.table),
         "FUZZ": _table(results / "benchmark_fuzz.json", input_tables.fuzz),
         "SCALE": _table(results / "benchmark_scale.json", input_tables.scale),

@@ -102,11 +102,9 @@ def _realism(found: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
 def _audit(found: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
     """Samples that are flagged as copies, beside how many of held-out slices are, and how many copies would be."""
     if found is None:
-        return [("flagged as copies", "not audited", "2 unseen subjects needed")]
-    flagged, chance, seen = (found[name] for name in ("flagged", "false_alarms", "sensitivity"))
-    share = f"{flagged['flagged']:,} of {flagged['images']:,}"
-    beside = f"unseen {100 * chance['share']:.1f} %, copies {100 * seen['share']:.1f} %"
-    return [("flagged as copies", share, beside)]
+        return [("flagged as copies, %", "not audited", "2 subjects needed")]
+    flagged, chance, seen = (f"{100 * found[name]['share']:.3g}" for name in ("flagged", "false_alarms", "sensitivity"))
+    return [("flagged as copies, %", flagged, f"unseen {chance}, copies {seen}")]
 
 
 def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
