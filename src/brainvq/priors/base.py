@@ -63,8 +63,15 @@ class Prior(nn.Module):
         found = [self.get_buffer(f"order_{level}") for level in range(len(self.grids))]
         return tuple(order[order >= 0] for order in found)
 
+    @property
+    def passes(self) -> Tensor:
+        """In which pass each code is predicted, (codes,): from those of earlier passes. One after another if not told
+        otherwise.
+        """
+        return torch.arange(self.length)
+
     def log_probs(self, codes: Codes, given: Given | None = None) -> Tensor:
-        """Nats of each code given those before it, (B, codes), in the order of `CodeSpec.flatten`.
+        """Nats of each code given those of earlier `passes`, (B, codes), in the order of `CodeSpec.flatten`.
 
         Only where `has_likelihood`. `given`: what is known of the images; None: nothing.
 
