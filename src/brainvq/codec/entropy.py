@@ -34,7 +34,7 @@ MOST_ENTRIES = 1 << 20
 AT_ONCE = 1 << 22
 """Numbers of a table that a model should make at a time for one image: a pass of more is better given as several."""
 LARGEST_FILE = 1 << 29
-KINDS = {"uniform": "Uniform", "position": "Position"}
+KINDS = {"uniform": "Uniform", "position": "Position", "context": "Context"}
 """The file of each kind in this folder, and its class."""
 
 Arrays = Mapping[str, NDArray[Any]]
