@@ -287,7 +287,7 @@ def context() -> PriorExperiment:
         prior=context_prior.Config(),
         task=prior_task.Config(optimiser=_FEW_HEADS),
         variants=12,
-        train=TrainConfig(epochs=12.0, batch_size=16, learning_rate=2e-3),
+        train=TrainConfig(epochs=12.0, batch_size=16, learning_rate=5e-3),
     )
 
 

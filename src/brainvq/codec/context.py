@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import decimal
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class _Pass:
 def _plan(grids: Sequence[tuple[int, ...]], levels: Sequence[_Level], entries: Sequence[int]) -> list[_Pass]:
     """All passes of such images; those of many codes in parts."""
     edges = np.cumsum([0, *(math.prod(grid) for grid in grids)]).tolist()
-    parts = [slice(start, end) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [slice(start, end) for start, end in itertools.pairwise(edges)]
     found = []
     for n, (level, grid) in enumerate(zip(levels, grids, strict=True)):
         most = max(1, AT_ONCE // (entries[n] + 1))

@@ -108,7 +108,8 @@ def _largest_sum(level: Mapping[str, NDArray[Any]], shifts: Sequence[int]) -> in
 
 def _norms(weight: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int64]:
     """The largest absolute sum of each row of weights (..., n) over such values."""
-    return np.abs(weight.astype(np.int64)).sum(-1) * _largest(values)
+    found: NDArray[np.int64] = np.abs(weight.astype(np.int64)).sum(-1) * _largest(values)
+    return found
 
 
 def _largest(values: NDArray[Any]) -> int:

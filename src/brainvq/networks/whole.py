@@ -31,7 +31,7 @@ class _Round(torch.autograd.Function):
         return x.round()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient
 
 
@@ -42,19 +42,19 @@ class _Shift(torch.autograd.Function):
         return (x * 2.0**-bits).floor()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient * 2.0**-ctx.bits, None
 
 
 def whole(x: Tensor, bits: int, largest: int = LARGEST_WEIGHT, *, rounded: bool = True) -> Tensor:
     """`x` in steps of 2^-bits, no more than `largest` of them."""
     steps = (x.float() * 2.0**bits).clamp(-largest, largest)
-    return _Round.apply(steps) if rounded else steps  # type: ignore[no-any-return, no-untyped-call]
+    return _Round.apply(steps) if rounded else steps  # type: ignore[no-untyped-call]
 
 
 def shifted(x: Tensor, bits: int, *, rounded: bool = True) -> Tensor:
     """Sums in steps 2^bits larger, rounded down."""
-    return _Shift.apply(x.float(), bits) if rounded else x.float() * 2.0**-bits  # type: ignore[no-any-return, no-untyped-call]
+    return _Shift.apply(x.float(), bits) if rounded else x.float() * 2.0**-bits  # type: ignore[no-untyped-call]
 
 
 def activated(x: Tensor, bits: int, *, rounded: bool = True) -> Tensor:

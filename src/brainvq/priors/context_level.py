@@ -34,6 +34,7 @@ class Level(nn.Module):
     """The network of the codes of one level. What it calls known codes are (B, N), -1 for those that are not."""
 
     order: Tensor
+    phase_of: Tensor
     near_places: Tensor
     before_places: Tensor
     above_places: Tensor
