@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,7 @@ from brainvq.codec.header import DENSEST, MOST_CODES, MOST_SLICES, Header, Item,
 from brainvq.errors import InputError, counted
 
 REMEDY = "Restore the file from a copy, or pack the images again."
+SHOWN = 3  # faults in a message
 SALVAGE = "Restore the file from a copy, or leave out what it has lost by --skip-broken."
 
 
@@ -36,10 +38,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with slices `first` to `last` of a file."""
+    """What is wrong with so many slices of a file; with none of them, where it has only lost its index."""
 
     first: int
-    last: int
+    count: int
     reason: str
 
 
@@ -85,14 +87,20 @@ class Bitstream:
     def refuse_damage(self) -> None:
         """Raises InputError that tells the slices, unless all groups are sound."""
         if self.faults:
-            raise InputError(f"{self.name}: {'; '.join(map(self.told, self.faults[:3]))}. {SALVAGE}")
+            raise InputError(f"{self.name}: {'; '.join(map(self.told, self.faults[:SHOWN]))}. {SALVAGE}")
+
+    def lost(self, item: Item, fault: Fault) -> InputError:
+        """What to say of a scan that lies in a damaged group."""
+        return InputError(f"{self.name}: {item.name} is lost: {self.told(fault)}. {SALVAGE}")
 
     def told(self, fault: Fault) -> str:
-        if fault.last < fault.first:
+        """In words, with the slices and the scans at their ends."""
+        if not fault.count:
             return fault.reason
-        last = "" if fault.first == fault.last else f" to {fault.last + 1}"
-        names = dict.fromkeys(self.items[self.item_of(number)].name for number in (fault.first, fault.last))
-        return f"the group of slices {fault.first + 1}{last} ({' to '.join(names)}) is damaged: {fault.reason}"
+        first, last = fault.first, fault.first + fault.count - 1
+        names = dict.fromkeys(self.items[self.item_of(number)].name for number in (first, last))
+        slices = f"slice {first + 1}" if first == last else f"slices {first + 1} to {last + 1}"
+        return f"the group of {slices} ({' to '.join(names)}) is damaged: {fault.reason}"
 
     def codes(self, group: Group, model: EntropyModel) -> NDArray[np.int64]:
         """(slices, N) of a group, in the order of `CodeSpec.flatten`.
@@ -102,12 +110,36 @@ class Bitstream:
         """
         grids = self.header.spec.grids(self.items[self.item_of(group.first)].size)
         words = np.frombuffer(group.words, "<u4")
-        words = words[: len(words) - int(np.argmax(words[::-1] != 0))] if words.any() else words[:0]  # padding
+        used = int(np.flatnonzero(words)[-1]) + 1 if words.any() else 0  # what follows is padding
+        return decompress(model, grids, words[:used], group.runs)
+
+    def decoded(self, model: EntropyModel) -> Iterator[tuple[Item, NDArray[np.int64] | Fault]]:
+        """Each scan with its codes, (slices, N), or with what is wrong with a group that it lies in."""
+        parts = iter(sorted([*self.groups, *(one for one in self.faults if one.count)], key=lambda part: part.first))
+        first = end = 0
+        found: NDArray[np.int64] | Fault
+        for number, item in enumerate(self.items):
+            start, stop = int(self.starts[number]), int(self.starts[number + 1])
+            whole: list[NDArray[np.int64]] = []
+            fault = None
+            while start < stop:
+                if start == end:
+                    part = next(parts)
+                    first, end, found = part.first, part.first + part.count, self._codes_or_fault(part, model)
+                if isinstance(found, Fault):
+                    fault = found
+                else:
+                    whole.append(found[start - first : min(stop, end) - first])
+                start = min(stop, end)
+            yield item, fault or np.concatenate(whole)
+
+    def _codes_or_fault(self, part: Group | Fault, model: EntropyModel) -> NDArray[np.int64] | Fault:
+        if isinstance(part, Fault):
+            return part
         try:
-            return decompress(model, grids, words, group.runs)
+            return self.codes(part, model)
         except InputError as error:
-            fault = Fault(group.first, group.first + group.count - 1, str(error))
-            raise InputError(f"{self.name}: {self.told(fault)}. {SALVAGE}") from error
+            return Fault(part.first, part.count, str(error))
 
     def _find_groups(self, start: int) -> None:
         """By the index; without one, one after the other as far as they are sound."""
@@ -124,7 +156,7 @@ class Bitstream:
                     raise InputError("it is not as long as the index says")
                 self._add(found, first, count)
             except InputError as error:
-                self.faults.append(Fault(first, first + count - 1, str(error)))
+                self.faults.append(Fault(first, count, str(error)))
             first, start = first + count, start + AROUND + length
 
     def _index(self, start: int) -> list[tuple[int, int]]:
@@ -154,9 +186,9 @@ class Bitstream:
                 self._add(found, first, None)
                 first, start = first + self.groups[-1].count, found.end
         except InputError as error:
-            self.faults.append(Fault(first, self.slices - 1, str(error)))
+            self.faults.append(Fault(first, self.slices - first, str(error)))
         else:
-            self.faults.append(Fault(0, -1, reason))
+            self.faults.append(Fault(0, 0, reason))
 
     def _add(self, found: Chunk, first: int, count: int | None) -> None:
         """The group of a chunk, which is expected to begin with slice `first` and, where that is known, to hold
