@@ -66,7 +66,7 @@ def compress_files(
     codec = load_codec(model, tokenizer)
     if codec.entropy.kind == Uniform.kind:
         note(
-            f"{model} has no entropy model, so every code takes as many bits as any other. For smaller files train one: "
+            f"{model} has no entropy model: every code takes as many bits as any other. For smaller files train one, "
             "brainvq train histogram --tokenizer MODEL --data DATA --out PRIOR, then compress with PRIOR"
         )
     found = scans_in(inputs, skip=skip_broken, note=note)

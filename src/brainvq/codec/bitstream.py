@@ -115,7 +115,8 @@ class Bitstream:
 
     def decoded(self, model: EntropyModel) -> Iterator[tuple[Item, NDArray[np.int64] | Fault]]:
         """Each scan with its codes, (slices, N), or with what is wrong with a group that it lies in."""
-        parts = iter(sorted([*self.groups, *(one for one in self.faults if one.count)], key=lambda part: part.first))
+        every: list[Group | Fault] = [*self.groups, *(one for one in self.faults if one.count)]
+        parts = iter(sorted(every, key=lambda part: part.first))
         first = end = 0
         found: NDArray[np.int64] | Fault
         for number, item in enumerate(self.items):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import constriction
 import numpy as np
@@ -79,7 +80,7 @@ def _steps(model: EntropyModel, grids: Grids, decoded: NDArray[np.int64], runs: 
                 before = decoded[part - 1] if t else np.full_like(known, -1)
                 table = model.tables(number, grids, known, before)
                 one = table.shape[-1] == 2
-                yield Step(np.ix_(part, codes), (len(part), len(codes)), None if one else _checked(table))
+                yield Step((part[:, None], codes[None]), (len(part), len(codes)), None if one else _checked(table))
 
 
 def _together(slices: NDArray[np.int64], numbers: int) -> list[NDArray[np.int64]]:
@@ -108,14 +109,14 @@ def _narrow(table: NDArray[np.uint32], codes: NDArray[np.int64]) -> tuple[NDArra
     high = np.take_along_axis(table, codes[..., None] + 1, -1).ravel()
     if table.shape[-1] == 3:
         middle = table[..., 1].ravel()
-        return codes.ravel().astype(np.int32), np.stack([middle, TOTAL - middle], 1) - 1.0
+        return codes.ravel().astype(np.int32), np.stack([middle, TOTAL - middle], 1).astype(np.float64) - 1.0
     below = np.where(low == 0, high, np.where(high == TOTAL, 1, low))
     above = np.where(high == TOTAL, high - low, np.where(low == 0, 1, TOTAL - high))
     symbols = np.where(low == 0, 0, np.where(high == TOTAL, 2, 1)).astype(np.int32)
-    return symbols, np.stack([below, TOTAL - below - above, above], 1) - 1.0
+    return symbols, np.stack([below, TOTAL - below - above, above], 1).astype(np.float64) - 1.0
 
 
-def _decoded(coder: Stack, table: NDArray[np.uint32], shape: tuple[int, int]) -> NDArray[np.int32]:
+def _decoded(coder: Any, table: NDArray[np.uint32], shape: tuple[int, int]) -> NDArray[np.int32]:
     """(B, n) codes."""
     frequencies = (table[..., 1:] - table[..., :-1]).astype(np.float64) - 1.0
     if table.shape[:2] == (1, 1):

@@ -83,4 +83,5 @@ def frequencies(weights: NDArray[Any]) -> NDArray[np.uint32]:
     entries = weights.shape[-1]
     sums = np.zeros((*weights.shape[:-1], entries + 1), np.int64)
     np.cumsum(weights, axis=-1, dtype=np.int64, out=sums[..., 1:])
-    return (sums * (TOTAL - entries) // sums[..., -1:] + np.arange(entries + 1)).astype(np.uint32)
+    found: NDArray[np.uint32] = (sums * (TOTAL - entries) // sums[..., -1:] + np.arange(entries + 1)).astype(np.uint32)
+    return found

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LARGEST = 65535
-FRACTION = 20  # bits of an exponent behind the point
+FRACTION = 24  # bits of an exponent behind the point
 ONE = 30  # bits of 1 in fixed point
 LOG2_E = 1549082005  # of log2(e)
 FARTHEST = 20  # nats below the most likely entry, where a weight would be far below 1
@@ -31,4 +31,5 @@ def whole_weights(logs: NDArray[np.float32]) -> NDArray[np.uint16]:
     for bit, root in enumerate(ROOTS, start=1):
         power = np.where(exponent >> (FRACTION - bit) & 1, power * root >> ONE, power)
     rounded = (LARGEST * power >> (exponent >> FRACTION) + ONE - 1) + 1 >> 1
-    return np.maximum(rounded, 1).astype(np.uint16)
+    weights: NDArray[np.uint16] = np.maximum(rounded, 1).astype(np.uint16)
+    return weights
