@@ -55,6 +55,10 @@ SEES: dict[str, tuple[set[str], str]] = {
         | {"training.interrupt"},
         "a prior's samples as files; what draws them stands below",
     ),
+    "archive": (
+        PARTS | {"run", "models", "pipeline", "files", "inputs"},
+        "a file of scans goes through the pipeline as any other",
+    ),
     "demo": (PARTS | TRAINED | {"presets", "session", "files", "screen"}, "the whole path"),
     "cli": ({path.stem for path in ROOT.iterdir()} - {"cli", "web"}, "nobody imports the command line"),
     "web": (PARTS | TRAINED | {"presets", "session", "files"}, "nobody imports the web page"),

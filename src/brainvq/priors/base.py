@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from brainvq.codes import Codes, CodeSpec
@@ -123,6 +124,13 @@ class Prior(nn.Module):
         `CodeSpec.flatten`, in every sample. Only where `can_fill`.
         """
         raise NotImplementedError
+
+    def entropy(self) -> tuple[str, dict[str, NDArray[Any]]] | None:
+        """Kind and integer arrays of the codec's entropy model that says the same, or None where there is none.
+
+        A function of the weights alone, the same on every machine.
+        """
+        return None
 
     def check(self, codes: Codes) -> None:
         """Refuse codes of another tokenizer or size.

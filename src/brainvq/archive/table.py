@@ -1,0 +1,41 @@
+"""What `brainvq info` shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from brainvq.errors import counted, printable
+
+
+def info_table(found: dict[str, Any]) -> Table:
+    """Of what `files.info` gives."""
+    table = Table(title=printable(found["file"]), show_header=False, title_justify="left")
+    entropy = found["entropy"]
+    rows = {
+        "version": str(found["version"]),
+        "tokenizer": found["tokenizer"][:12] + (f" ({printable(found['model'])})" if found["model"] else ""),
+        "entropy model": f"{printable(entropy['kind'])} {entropy['sha256'][:12]}"
+        + (", with the slice before" if entropy["previous"] else ""),
+        "codebooks": " + ".join(
+            f"{entries} entries, a code every {' x '.join(map(str, stride))} pixels"
+            for entries, stride in zip(found["spec"]["entries"], found["spec"]["strides"], strict=True)
+        ),
+        "content": f"{counted(found['scans'], 'scan')}, {counted(found['slices'], 'slice')}"
+        + (f": {printable(_names(found['names']))}" if found["names"] else ""),
+        "size": f"{found['bytes']:,} bytes, {found['overhead_bytes']:,} of them besides the codes",
+    }
+    if found["pixels"]:
+        rows["bits a pixel"] = (
+            f"{found['bits_per_pixel']:.4f}; {found['nominal_bits_per_pixel']:.4f} with codes of fixed length"
+        )
+    rows["groups"] = f"{counted(len(found['groups']), 'sound group')} of slices"
+    rows["damage"] = "none" if not found["damage"] else printable("; ".join(found["damage"]))
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _names(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
