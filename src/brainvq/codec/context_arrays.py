@@ -79,10 +79,11 @@ def _check_shapes(level: Mapping[str, NDArray[Any]], known: dict[str, int]) -> N
     sizes = {**known, "rows": known["entries"] + 1, "passes": phases.size, "axes": phases.ndim}
     for name, words in SHAPES.items():
         shape = level[name].shape
+        expected = [f"{word}={sizes[word]}" if word in sizes else word for word in words]
         if len(shape) != len(words) or any(
             sizes.setdefault(word, n) != n for word, n in zip(words, shape, strict=True)
         ):
-            raise InputError(f"array {name} of a context model has shape {shape}; expected ({', '.join(words)}).")
+            raise InputError(f"array {name} of a context model has shape {shape}; expected ({', '.join(expected)}).")
     numbers = all(sizes[name] == sizes[f"{name}_places"] * sizes["dim"] for name in ("near", "before", "above"))
     whole = 0 < phases.ndim < 4 and set(phases.shape) == {len(phases)} and phases.size <= 256
     if not numbers or not whole or sorted(phases.ravel().tolist()) != list(range(phases.size)):
