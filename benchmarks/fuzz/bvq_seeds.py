@@ -6,6 +6,7 @@ python tests/bvq_files.py      writes the golden files anew, for a new version o
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,6 @@ from brainvq.codec.writer import Writer
 from brainvq.codes import CodeSpec
 from brainvq.data.frame_bytes import frame_to_bytes
 from brainvq.data.transforms import Frame
-
-GOLDEN = Path(__file__).parent / "golden"
 
 
 class Neighbours(EntropyModel):
@@ -110,6 +109,5 @@ def examples() -> dict[str, Example]:
 
 
 if __name__ == "__main__":
-    GOLDEN.mkdir(exist_ok=True)
     for name, example in examples().items():
-        (GOLDEN / f"{name}.bvq").write_bytes(example.to_bytes())
+        (Path(sys.argv[1]) / f"{name}.bvq").write_bytes(example.to_bytes())
