@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ def example_of(model: EntropyModel, spec: CodeSpec, sizes: Sequence[tuple[int, .
     return Example(model, spec, tuple(items), tuple(codes), group)
 
 
+@cache
 def examples() -> dict[str, Example]:
     one = CodeSpec((5,), ((4, 4),))
     two = CodeSpec((7, 3), ((8, 8), (4, 4)))
