@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.fuzz.bvq_seeds import Neighbours
 from brainvq.codec import coder, reference
 from brainvq.codec.entropy import TOTAL, EntropyModel
 from brainvq.codec.position import Position
 from brainvq.codec.uniform import Uniform
 from brainvq.errors import InputError
-from bvq_files import Neighbours
 
 GRIDS = ((3, 4), (6, 8))
 MODELS = {

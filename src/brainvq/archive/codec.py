@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from brainvq import models
 from brainvq.codec import entropy
 from brainvq.codec.bitstream import Bitstream, Fault
 from brainvq.codec.entropy import EntropyModel
@@ -23,7 +24,7 @@ from brainvq.data.frame_bytes import frame_from_bytes, frame_to_bytes
 from brainvq.data.scan import Scan
 from brainvq.data.transforms import Frame
 from brainvq.errors import InputError
-from brainvq.models import SHIPPED, is_shipped, model_folder, shipped
+from brainvq.models import is_shipped, model_folder, shipped
 from brainvq.pipeline import LARGEST_IMAGE, Encoded, Pipeline, load, load_generator
 from brainvq.run import read_config
 
@@ -182,9 +183,9 @@ def codec_of(
 
 def _shipped_for(file: Bitstream) -> Path:
     for name in shipped():
-        weights = read_config(SHIPPED / name).get("weights_sha256")
+        weights = read_config(models.SHIPPED / name).get("weights_sha256")
         if isinstance(weights, str) and weights.startswith(file.header.tokenizer):
-            return SHIPPED / name
+            return models.SHIPPED / name
     raise InputError(
         f"{file.name}: was made by the tokenizer {file.header.tokenizer[:12]}, which is none of those that come with "
         f"brainvq ({', '.join(shipped()) or 'none'}). Give the model that made it by --model."

@@ -168,7 +168,7 @@ class Bitstream:
         (length,) = struct.unpack_from("<I", data, len(data) - 8)
         begin = len(data) - AROUND - length
         if length < 4 or begin < start:
-            raise InputError("the file ends early, or its index is damaged")
+            raise InputError("the file ends early")
         part = Fields(_expect(data, begin, b"INDX").payload[:-4])
         found = []
         while part.left:
@@ -189,7 +189,7 @@ class Bitstream:
         except InputError as error:
             self.faults.append(Fault(first, self.slices - first, str(error)))
         else:
-            self.faults.append(Fault(0, 0, reason))
+            self.faults.append(Fault(0, 0, f"its index is damaged: {reason}"))
 
     def _add(self, found: Chunk, first: int, count: int | None) -> None:
         """The group of a chunk, which is expected to begin with slice `first` and, where that is known, to hold

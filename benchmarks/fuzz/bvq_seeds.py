@@ -6,8 +6,10 @@ python tests/bvq_files.py      writes the golden files anew, for a new version o
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,6 @@ from brainvq.codec.writer import Writer
 from brainvq.codes import CodeSpec
 from brainvq.data.frame_bytes import frame_to_bytes
 from brainvq.data.transforms import Frame
-
-GOLDEN = Path(__file__).parent / "golden"
 
 
 class Neighbours(EntropyModel):
@@ -97,6 +97,7 @@ def example_of(model: EntropyModel, spec: CodeSpec, sizes: Sequence[tuple[int, .
     return Example(model, spec, tuple(items), tuple(codes), group)
 
 
+@cache
 def examples() -> dict[str, Example]:
     one = CodeSpec((5,), ((4, 4),))
     two = CodeSpec((7, 3), ((8, 8), (4, 4)))
@@ -110,6 +111,5 @@ def examples() -> dict[str, Example]:
 
 
 if __name__ == "__main__":
-    GOLDEN.mkdir(exist_ok=True)
     for name, example in examples().items():
-        (GOLDEN / f"{name}.bvq").write_bytes(example.to_bytes())
+        (Path(sys.argv[1]) / f"{name}.bvq").write_bytes(example.to_bytes())
