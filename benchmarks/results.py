@@ -24,7 +24,7 @@ from PIL import Image
 from benchmarks import tables
 from benchmarks.halve import halve
 from benchmarks.runs import evaluated, trained
-from benchmarks.ship import ship
+from benchmarks.ship import ship, ship_entropy
 from brainvq import screen
 from brainvq.config import override
 from brainvq.demo import run_demo
@@ -50,6 +50,8 @@ class Training:
     settings: tuple[str, ...] = ()
 
 
+LONG = ("train.epochs=4.0", "variants=4")
+"""Of contexts where a slice has four times the codes, each of four times the entries."""
 TRAININGS = (
     Training("keras_f8", "keras_f8"),
     Training("keras_f8_ema", "keras_f8_ema"),
@@ -66,12 +68,19 @@ TRAININGS = (
     Training("pixelcnn", "pixelcnn", "keras_f8_ema"),
     Training("dcgan", "dcgan", "keras_f8_ema"),
     Training("dcgan_f4", "dcgan", "resnet_f4_narrow", ("train.epochs=12",)),
+    *(
+        Training(f"{name}_{size}", name, f"brain_{size}_half", () if size == "f8" or name == "histogram" else LONG)
+        for size in ("f8", "f4")
+        for name in ("histogram", "context", "context_previous")
+    ),
     Training("dcgan_described", "dcgan", "resnet_f4_narrow", ("prior.greys=raw_indices", "train.epochs=12")),
 )
 SHIPPED = {
     "brain_f8": "src/brainvq/weights/brain_f8",
     **{name: f"weights/{name}" for name in ("brain_f4", "brain_f16", "keras_f8_ema", "resnet_f4_narrow_ema")},
 }
+ENTROPIES = {"context_previous_f8": SHIPPED["brain_f8"], "context_previous_f4": SHIPPED["brain_f4"]}
+"""Priors whose entropy models are shipped beside their tokenizers."""
 BENCHMARKS = {
     "sampling": ("sampling",),
     "training": ("training", "--data", str(OASIS)),
@@ -81,6 +90,7 @@ BENCHMARKS = {
     "ablations": ("ablations", "--data", str(OASIS)),
     f"utilisation_{'cuda' if torch.cuda.is_available() else 'cpu'}": ("gpu", "--data", str(OASIS)),
     "rate_distortion": ("rate_distortion",),
+    "codec": ("codec", *(str(RUNS / f"{name}_f8") for name in ("histogram", "context", "context_previous"))),
 }
 """Each result and the module that makes it, in a process of its own."""
 HALVED = ("brain_f8", "brain_f4", "brain_f16")  # measured as they are shipped
@@ -118,6 +128,8 @@ def _result(training: Training) -> None:
         _sample(run)
     if training.run in SHIPPED:
         ship(run, ROOT / SHIPPED[training.run])
+    if training.run in ENTROPIES:
+        ship_entropy(run, ROOT / ENTROPIES[training.run])
 
 
 def _others() -> None:
