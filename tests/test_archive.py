@@ -13,10 +13,12 @@ from PIL import Image
 import brainvq
 from brainvq import models
 from brainvq.archive.codec import Codec, codec_of, load_codec
-from brainvq.archive.files import compress_files, decompress_files, info
+from brainvq.archive.files import compress_files, decompress_files
+from brainvq.archive.info import info
 from brainvq.codec import entropy
 from brainvq.codec.bitstream import Bitstream
 from brainvq.codec.header import Item
+from brainvq.codec.writer import Writer
 from brainvq.config import override
 from brainvq.data.frame_bytes import frame_to_bytes
 from brainvq.data.scan import Scan, read
@@ -130,8 +132,6 @@ def test_a_prior_without_tables_is_refused(slices_folder: Path, cache: Path, tmp
 def test_frames_that_do_not_fit_are_refused(codec: Codec) -> None:
     frame = frame_of(Scan(np.zeros((32, 24), np.uint8), None, None, "a"), (8, 8))
     for item in (Item("a", None, 1, (32, 32), frame_to_bytes(frame)), Item("a", None, 2, (32, 24), b"\0")):
-        from brainvq.codec.writer import Writer
-
         writer = Writer(codec.header, codec.entropy)
         writer.add(item, np.zeros((item.slices, item.size[0] * item.size[1] // 64), np.int64))
         with pytest.raises(InputError, match="the frame of a cannot be"):

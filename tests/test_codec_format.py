@@ -1,5 +1,6 @@
 """The file format: the golden files of this version, the reference decoder, and every kind of damage."""
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -20,6 +21,8 @@ from brainvq.codec.header import DENSEST, LARGEST_TABLE, MOST_CODES, Header, Ite
 from brainvq.codec.uniform import Uniform
 from brainvq.codec.writer import Writer
 from brainvq.codes import CodeSpec
+from brainvq.data.frame_bytes import frame_to_bytes
+from brainvq.data.transforms import Frame
 from brainvq.errors import InputError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -250,3 +253,18 @@ def test_fuzzing_reaches_behind_checksums() -> None:
     reasons = {one.reason for one in found if one.kind == "refusal"}
     assert len(reasons) > 8
     assert any(one.kind == "scan" for one in found)
+
+
+def test_the_document_shows_a_file() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
+    blocks = re.findall(r"^```\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    whole, inflated = (
+        bytes.fromhex("".join(re.match(r"(?: *[0-9a-f]{2}\b)+", line)[0] for line in block.splitlines()))  # type: ignore[index]
+        for block in blocks
+    )
+    frame = Frame((8, 8), ((0, 0), (0, 0)), (0.0, 255.0), "uint8", None)
+    items = (Item("a.png", None, 1, (8, 8), frame_to_bytes(frame)),)
+    example = Example(Uniform((5,)), CodeSpec((5,), ((4, 4),)), items, (np.array([[0, 1, 2, 4]]),), 32)
+    assert holds(example, whole)
+    assert zlib.decompress(bvq.chunks(whole)[1][1], wbits=-15) == inflated
+    assert reference.decode(whole, example.model)[0].codes.tolist() == [[0, 1, 2, 4]]

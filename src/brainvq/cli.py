@@ -447,14 +447,13 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the name of every scan.")] = False,
 ) -> None:
     """What a .bvq file holds, which model made it, and whether it is sound; exit code 2 if it is damaged."""
-    from brainvq.archive.files import info as told
-    from brainvq.archive.table import info_table
+    from brainvq.archive import info as about
 
-    found = told(file)
+    found = about.info(file)
     if as_json:
         screen.out.print_json(json.dumps(found))
     else:
-        screen.out.print(info_table(found))
+        screen.out.print(about.info_table(found))
     if found["damage"]:
         raise typer.Exit(2)
 

@@ -1,4 +1,4 @@
-"""What `compress`, `decompress` and `info` do with files."""
+"""What `compress` and `decompress` do with files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 from brainvq.archive.codec import codec_of, frames_of, load_codec
 from brainvq.codec.bitstream import Bitstream, Fault
-from brainvq.codec.fields import VERSION
 from brainvq.codec.header import Item
 from brainvq.codec.uniform import Uniform
 from brainvq.data import scan as scans
@@ -84,7 +82,7 @@ def compress_files(
             data = codec.compress(chain([first], each))
             with atomic(targets[path]) as file:
                 file.write(data)
-            packed.append(_packed(path, Bitstream(data, str(path))))
+            packed.append(packed_of(path, Bitstream(data, str(path))))
         found.refuse_broken(len(found.scans) - len(found.broken))
     found.tell()
     return packed
@@ -109,7 +107,7 @@ def decompress_files(
     Raises:
         InputError: a file is damaged, is none, or is of another model; or an output exists and `force` is not set.
     """
-    files = [_opened(path) for path, _ in gather(inputs, (SUFFIX,))]
+    files = [opened(path) for path, _ in gather(inputs, (SUFFIX,))]
     if not skip_broken:
         for file in files:
             file.refuse_damage()
@@ -140,36 +138,6 @@ def _scans(files: Sequence[Bitstream], model: Path | None, tokenizer: Path | Non
     for file, codec in zip(files, codecs, strict=True):
         for item, found in codec.scans(file):
             yield file.lost(item, found) if isinstance(found, Fault) else found
-
-
-def info(path: Path) -> dict[str, Any]:
-    """What a file tells without a model; `damage` tells what it has lost.
-
-    Raises:
-        InputError: it is none, or has lost its header.
-    """
-    file = _opened(path)
-    head, packed = file.header, _packed(path, file)
-    words = sum(len(group.words) for group in file.groups)
-    nominal = sum(item.slices * head.spec.bits(item.size) for item in file.items)
-    return {
-        "file": str(path),
-        "version": VERSION,
-        "bytes": packed.bytes,
-        "tokenizer": head.tokenizer,
-        "model": head.model or None,
-        "entropy": {"kind": head.kind, "sha256": head.entropy, "previous": head.previous},
-        "spec": head.spec.to_json(),
-        "scans": packed.scans,
-        "slices": packed.slices,
-        "pixels": packed.pixels,
-        "bits_per_pixel": 8 * packed.bytes / packed.pixels if packed.pixels else None,
-        "nominal_bits_per_pixel": nominal / packed.pixels if packed.pixels else None,
-        "overhead_bytes": packed.bytes - words,
-        "groups": [{"first": group.first, "slices": group.count, "bytes": len(group.words)} for group in file.groups],
-        "damage": [file.told(fault) for fault in file.faults],
-        "names": [item.name for item in file.items],
-    }
 
 
 @dataclass
@@ -214,7 +182,8 @@ def _files(found: Named) -> dict[Path, Named]:
     return files
 
 
-def _opened(path: Path) -> Bitstream:
+def opened(path: Path) -> Bitstream:
+    """Raises InputError where it cannot be read, or is no file of ours."""
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise InputError(f"{path}: has more than {LARGEST_FILE:,} bytes. Give a file of brainvq compress.")
@@ -241,7 +210,8 @@ def _path(item: Item, frame: Frame, file: Bitstream) -> Path:
     return lossless(name)
 
 
-def _packed(path: Path, file: Bitstream) -> Packed:
+def packed_of(path: Path, file: Bitstream) -> Packed:
+    """Raises InputError for frames that cannot be."""
     pixels = sum(item.slices * math.prod(frame.image) for item, frame in zip(file.items, frames_of(file), strict=True))
     return Packed(path, len(file.data), len(file.items), file.slices, pixels)
 

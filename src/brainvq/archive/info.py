@@ -1,16 +1,49 @@
-"""What `brainvq info` shows."""
+"""What a file tells without a model: `brainvq info`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from brainvq.archive.files import opened, packed_of
+from brainvq.codec.fields import VERSION
 from brainvq.errors import counted, printable
 
 
+def info(path: Path) -> dict[str, Any]:
+    """What a file tells without a model; `damage` tells what it has lost.
+
+    Raises:
+        InputError: it is none, or has lost its header.
+    """
+    file = opened(path)
+    head, packed = file.header, packed_of(path, file)
+    words = sum(len(group.words) for group in file.groups)
+    nominal = sum(item.slices * head.spec.bits(item.size) for item in file.items)
+    return {
+        "file": str(path),
+        "version": VERSION,
+        "bytes": packed.bytes,
+        "tokenizer": head.tokenizer,
+        "model": head.model or None,
+        "entropy": {"kind": head.kind, "sha256": head.entropy, "previous": head.previous},
+        "spec": head.spec.to_json(),
+        "scans": packed.scans,
+        "slices": packed.slices,
+        "pixels": packed.pixels,
+        "bits_per_pixel": 8 * packed.bytes / packed.pixels if packed.pixels else None,
+        "nominal_bits_per_pixel": nominal / packed.pixels if packed.pixels else None,
+        "overhead_bytes": packed.bytes - words,
+        "groups": [{"first": group.first, "slices": group.count, "bytes": len(group.words)} for group in file.groups],
+        "damage": [file.told(fault) for fault in file.faults],
+        "names": [item.name for item in file.items],
+    }
+
+
 def info_table(found: dict[str, Any]) -> Table:
-    """Of what `files.info` gives."""
+    """Of what `info` gives."""
     table = Table(title=printable(found["file"]), show_header=False, title_justify="left")
     entropy = found["entropy"]
     rows = {
