@@ -4,8 +4,8 @@
 
 MODEL as `brainvq compress` takes it: runs of priors (`histogram`, `context`, `context_previous`), tokenizers, names of
 shipped models. A validate subject's slices are one file of ours, one file a slice of a picture codec's, one sequence of
-AV1's; bits are those of the files, with all that is in them. Quality is SSIM foreground; the bits that a codec needs for
-ours are interpolated as `benchmarks/rate_distortion.py` does; its speed is that of its setting nearest to ours.
+AV1's; bits are those of the files, with all that is in them. Quality is SSIM foreground; the bits that a codec needs
+for ours are interpolated as `benchmarks/rate_distortion.py` does; its speed is that of its setting nearest to ours.
 
 What is timed is bytes <-> 8-bit slices in memory, on all cores: ours runs its networks on them, and picture codecs code
 as many slices at a time as there are cores. All take turns in each round, and the best round counts. That what comes

@@ -173,6 +173,8 @@ def test_an_image_does_not_depend_on_its_batch_nor_on_how_a_pass_is_cut(monkeypa
     cut = model_of(prior)
     assert len(cut.passes(prior.grids)) > len(model.passes(prior.grids))
     assert np.array_equal(bits(cut, prior.grids, codes, before), whole)
+    monkeypatch.setattr(context, "MOST_KEPT", 0)
+    assert np.array_equal(bits(model_of(prior), prior.grids, codes, before), whole)
 
 
 @pytest.mark.parametrize("where", [FLAT, TWO_LEVELS, RESIDUAL, SOLID])

@@ -15,7 +15,7 @@ import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -29,7 +29,9 @@ LARGEST_HIDDEN = 255
 STEPS = 64
 """Of a logit, in a nat."""
 PLANS = 4
-"""Grids whose passes are kept."""
+"""Grids whose passes are kept, and where their codes look."""
+MOST_KEPT = 1 << 17
+"""Codes of an image of which that is kept: 400 bytes each."""
 
 Integers = NDArray[np.int64]
 Numbers = NDArray[Any]
@@ -55,13 +57,15 @@ class Context(EntropyModel):
         self.plans: dict[tuple[tuple[int, ...], ...], list[_Pass]] = {}
 
     def passes(self, grids: Grids) -> Sequence[Integers]:
-        return [each.codes for each in self._plan(grids)]
+        return [each.numbers for each in self._plan(grids)]
 
     def tables(self, number: int, grids: Grids, known: Integers, previous: Integers) -> NDArray[np.uint32]:
         each = self._plan(grids)[number]
+        level, around = self.levels[each.level], each.around
+        if around is None:
+            around = _look_around(each, level)
         above = known[:, each.above_part] if each.level else None
-        logits = self.levels[each.level].logits(each, known[:, each.part], previous[:, each.part], above)
-        return cumulated(logits)
+        return cumulated(level.logits(each.phase, around, known[:, each.part], previous[:, each.part], above))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return dict(self.kept)
@@ -75,54 +79,67 @@ class Context(EntropyModel):
         if key not in self.plans:
             while len(self.plans) >= PLANS:
                 del self.plans[next(iter(self.plans))]
-            self.plans[key] = _plan(key, self.levels, self.entries)
+            self.plans[key] = _plan(key, self.levels)
         return self.plans[key]
 
 
 @dataclass(frozen=True, eq=False)
-class _Pass:
-    """Some codes of one phase of a level, and where they find what they are told of: indices into the codes of the
-    level (n, places), -1 for nowhere.
-
-    `codes`: their numbers among all of the image. `part`, `above_part`: the codes of their level and of the one before,
-    among all. `position`: where they lie on the grid of training, (n,).
+class _Around:
+    """Where codes find what they are told of: indices into the codes of their level, of the slice before, of the level
+    before, (n, places) each, -1 for nowhere; and where they lie on the grid of training, (n,).
     """
 
-    level: int
-    phase: int
-    codes: Integers
-    part: slice
-    above_part: slice
     near: Integers
     before: Integers
     above: Integers
     position: Integers
 
 
-def _plan(grids: Sequence[tuple[int, ...]], levels: Sequence[_Level], entries: Sequence[int]) -> list[_Pass]:
+@dataclass(frozen=True, eq=False)
+class _Pass:
+    """Some `codes` of one phase of a level, on its `grid`, beside the grid of the level before.
+
+    `part`, `above_part`: the codes of these levels among all of the image. `around`: None where an image has so many
+    codes that it is found anew each time.
+    """
+
+    level: int
+    phase: int
+    codes: Integers
+    grid: tuple[int, ...]
+    above_grid: tuple[int, ...]
+    part: slice
+    above_part: slice
+    around: _Around | None = None
+
+    @property
+    def numbers(self) -> Integers:
+        """Of the codes among all of the image."""
+        return self.codes + int(self.part.start)
+
+
+def _plan(grids: Sequence[tuple[int, ...]], levels: Sequence[_Level]) -> list[_Pass]:
     """All passes of such images; those of many codes in parts."""
     edges = np.cumsum([0, *(math.prod(grid) for grid in grids)]).tolist()
     parts = [slice(start, end) for start, end in itertools.pairwise(edges)]
     found = []
     for n, (level, grid) in enumerate(zip(levels, grids, strict=True)):
-        most = max(1, AT_ONCE // (entries[n] + 1))
+        above = max(n - 1, 0)
         for phase, codes in enumerate(lattice.split(grid, level.phases)):
-            for at in np.split(codes, range(most, len(codes), most)) if len(codes) else []:
-                over = grids[max(n - 1, 0)]
-                found.append(
-                    _Pass(
-                        level=n,
-                        phase=phase,
-                        codes=at + parts[n].start,
-                        part=parts[n],
-                        above_part=parts[max(n - 1, 0)],
-                        near=_places(grid, at, level.near_offsets[phase]),
-                        before=_places(grid, at, level.before_offsets),
-                        above=_places(over, lattice.scaled(grid, at, over), level.above_offsets),
-                        position=lattice.scaled(grid, at, level.grid),
-                    )
-                )
+            for part in np.split(codes, range(level.together, len(codes), level.together)) if len(codes) else []:
+                each = _Pass(n, phase, part, grid, grids[above], parts[n], parts[above])
+                found.append(replace(each, around=_look_around(each, level)) if edges[-1] <= MOST_KEPT else each)
     return found
+
+
+def _look_around(each: _Pass, level: _Level) -> _Around:
+    over = lattice.scaled(each.grid, each.codes, each.above_grid)
+    return _Around(
+        near=_places(each.grid, each.codes, level.near_offsets[each.phase]),
+        before=_places(each.grid, each.codes, level.before_offsets),
+        above=_places(each.above_grid, over, level.above_offsets),
+        position=lattice.scaled(each.grid, each.codes, level.grid),
+    )
 
 
 def _places(grid: Sequence[int], codes: Integers, offsets: Integers) -> Integers:
@@ -152,22 +169,27 @@ class _Level:
         self.layer_bias = take("layer_bias") + (1 << self.layer_shift - 1)
         self.head = take("head").T.copy()
         self.table = take("table") * (1 << table_shift) + take("head_bias")
+        told = self.near.shape[1] + len(self.before) + len(self.above)
+        self.together = max(1, AT_ONCE // max(self.table.shape[1] + 1, told, self.near.shape[2]))
+        """Codes of a pass, so that what it takes in memory is bounded."""
         self.no_before = np.tile(self.embedding[-1], len(self.before_offsets)) @ self.before
 
-    def logits(self, each: _Pass, own: Integers, previous: Integers, above: Integers | None) -> Integers:
+    def logits(
+        self, phase: int, around: _Around, own: Integers, previous: Integers, above: Integers | None
+    ) -> Integers:
         """(B, codes of the pass, entries) in steps of a nat, from known codes (B, N) of each sort, -1 where unknown."""
-        x = _seen(own, each.near, self.embedding) @ self.near[each.phase]
-        x += (self.place[each.position] + self.bias[each.phase])[None]
+        x = _seen(own, around.near, self.embedding) @ self.near[phase]
+        x += (self.place[around.position] + self.bias[phase])[None]
         if len(self.before_offsets):
             nothing = bool((previous < 0).all())
-            x += self.no_before if nothing else _seen(previous, each.before, self.embedding) @ self.before
+            x += self.no_before if nothing else _seen(previous, around.before, self.embedding) @ self.before
         if above is not None:
-            x += _seen(above, each.above, self.above_embedding) @ self.above
+            x += _seen(above, around.above, self.above_embedding) @ self.above
         h = np.clip(_shifted(x, self.first_shift), 0, LARGEST_HIDDEN)
         for weight, bias in zip(self.layers, self.layer_bias, strict=True):
             x = h @ weight + h * (1 << self.layer_shift) + bias
             h = np.clip(_shifted(x, self.layer_shift), 0, LARGEST_HIDDEN)
-        return _shifted(h @ self.head + self.table[each.position], self.logit_shift).astype(np.int64)
+        return _shifted(h @ self.head + self.table[around.position], self.logit_shift).astype(np.int64)
 
 
 def _seen(codes: Integers, places: Integers, embedding: Numbers) -> Numbers:

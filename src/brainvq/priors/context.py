@@ -35,6 +35,8 @@ from brainvq.priors.drawing import PLAIN, Drawing
 
 LARGEST_TABLE = 1 << 26
 """Logits of an image."""
+MOST_PLACES = 1 << 24
+"""That the codes of an image look at: 8 bytes each, before the weights of a stranger's run are looked at."""
 MOST_PASSES = 64
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -76,10 +78,13 @@ class Config(PriorConfig):
                 f"tiles of {self.period} codes along {spec.axes} axes are {self.period**spec.axes} passes; at most "
                 f"{MOST_PASSES} are sensible. Make prior.period smaller."
             )
-        if sum(math.prod(grid) * entries for grid, entries in zip(grids, spec.entries, strict=True)) > LARGEST_TABLE:
+        lengths = [math.prod(grid) for grid in grids]
+        logits = sum(length * entries for length, entries in zip(lengths, spec.entries, strict=True))
+        if logits > LARGEST_TABLE or sum(lengths) * told > MOST_PLACES:
             raise InputError(
-                f"grids {grids} of {spec.entries} entries have more than {LARGEST_TABLE:,} logits, too many for "
-                "context. Use a tokenizer of larger strides, or smaller images."
+                f"grids {grids} of {spec.entries} entries have {logits:,} logits from {sum(lengths) * told:,} places, "
+                f"too many for context (at most {LARGEST_TABLE:,} and {MOST_PLACES:,}). Use a tokenizer of larger "
+                "strides, or smaller images."
             )
         return Context(self, spec, size)
 
