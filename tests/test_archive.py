@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import brainvq
+from benchmarks.fuzz.bvq_seeds import Neighbours
 from brainvq import models
 from brainvq.archive.codec import Codec, codec_of, load_codec
 from brainvq.archive.files import compress_files, decompress_files
@@ -228,6 +229,17 @@ def test_pictures_of_a_folder_lie_in_natural_order_and_follow_each_other(images:
         *(f"case_442_slice_{n}.nii.png" for n in range(4)),
     ]
     assert (packed.scans, packed.slices, packed.pixels) == (10, 10, 10 * 32 * 24)
+
+
+def test_slices_of_a_head_follow_each_other_and_those_of_two_do_not(codec: Codec, images: Path) -> None:
+    neighbours = Codec(codec.pipeline, Neighbours(codec.entropy.entries))
+    paths = sorted(images.iterdir())
+    scans = [*map(read, paths), Scan(head(), np.eye(4), None, "head.nii.gz"), read(paths[-1])]
+    data = neighbours.compress(scans)
+    assert [group.runs for group in Bitstream(data, "a.bvq").groups] == [(4, 4), (32,), (8,), (1,)]
+    assert all(
+        same(*both) for both in zip(neighbours.decompress(data), codec.decompress(codec.compress(scans)), strict=True)
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import sys
 import time
 import zlib
 from collections import Counter
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -42,11 +43,14 @@ SMALL = (0, 1, 2, 3, 4, 5, 8, 16, 127, 128, 255, 1 << 12, 1 << 16, 1 << 22, 1 <<
 Chunk = tuple[bytes, bytes]
 
 
+@cache
+def sound() -> tuple[tuple[Example, bytes], ...]:
+    return tuple((example, example.to_bytes()) for example in examples().values())
+
+
 def mutant(chance: Random) -> tuple[Example, bytes]:
     """A seed, and its bytes broken in one to three ways."""
-    each = list(examples().values())
-    example, other = chance.choice(each), chance.choice(each).to_bytes()
-    data = example.to_bytes()
+    (example, data), (_, other) = chance.choice(sound()), chance.choice(sound())
     for _ in range(chance.randint(1, 3)):
         data = damage(data, other, chance)
     return example, data

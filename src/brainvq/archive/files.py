@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PureWindowsPath
 
-from brainvq.archive.codec import codec_of, frames_of, load_codec
+from brainvq.archive.codec import Codec, codec_of, frames_of, load_codec
 from brainvq.codec.bitstream import Bitstream, Fault
-from brainvq.codec.header import Item
+from brainvq.codec.header import Header, Item
 from brainvq.codec.uniform import Uniform
 from brainvq.data import scan as scans
 from brainvq.data.entries import Entry
@@ -134,9 +134,12 @@ def decompress_files(
 
 def _scans(files: Sequence[Bitstream], model: Path | None, tokenizer: Path | None) -> Iterator[Scan | InputError]:
     """Of each file in turn. Every one is held against its model before the first is decoded."""
-    codecs = [codec_of(file, model, tokenizer) for file in files]
-    for file, codec in zip(files, codecs, strict=True):
-        for item, found in codec.scans(file):
+    codecs: dict[Header, Codec] = {}
+    for file in files:
+        if file.header not in codecs:
+            codecs[file.header] = codec_of(file, model, tokenizer)
+    for file in files:
+        for item, found in codecs[file.header].scans(file):
             yield file.lost(item, found) if isinstance(found, Fault) else found
 
 
