@@ -1,5 +1,6 @@
 """The context model in the codec: its bits are the prior's, and the same whatever adds them up."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,79 @@ def test_its_bits_are_those_of_the_prior(where: tuple[CodeSpec, tuple[int, ...]]
     found = bits(model_of(prior), prior.grids, flat(prior, codes), flat(prior, before))
     np.testing.assert_allclose(found, said, atol=1e-2)
     assert np.abs(found.mean() - said.mean()) < 1e-4
+
+
+def by_the_document(
+    arrays: dict[str, Any], level: int, grids: Any, at: tuple[int, ...], known: list[Any], before: list[Any]
+) -> list[int]:
+    """The table of one code as docs/format.md tells it, in Python's integers."""
+    a, b, c, d = arrays["shifts"].tolist()
+    of = {name.rpartition("_")[0]: values.tolist() for name, values in arrays.items() if name.endswith(f"_{level}")}
+    side = len(of["phases"])
+    phase = of["phases"]
+    for i in at:
+        phase = phase[i % side]
+
+    def seen(codes: Any, grid: Any, centre: Any, offsets: Any, embedding: Any) -> list[int]:
+        row = []
+        for offset in offsets:
+            place = tuple(i + step for i, step in zip(centre, offset, strict=True))
+            inside = all(0 <= i < n for i, n in zip(place, grid, strict=True))
+            row += embedding[int(codes[place]) if inside and codes[place] >= 0 else -1]
+        return row
+
+    def stretched(grid: Any) -> tuple[int, ...]:
+        return tuple((2 * i + 1) * g // (2 * n) for i, g, n in zip(at, grid, grids[level], strict=True))
+
+    def times(matrix: Any, row: list[int]) -> list[int]:
+        return [sum(w * x for w, x in zip(weights, row, strict=True)) for weights in matrix]
+
+    def add(*rows: list[int]) -> list[int]:
+        return [sum(each) for each in zip(*rows, strict=True)]
+
+    def clip(row: list[int], shift: int) -> list[int]:
+        return [min(max(x + (1 << shift - 1) >> shift, 0), 255) for x in row]
+
+    place = int(np.ravel_multi_index(stretched(of["grid"]), of["grid"]))
+    near = seen(known[level], grids[level], at, of["near_offsets"][phase], of["embedding"])
+    x = add(times(of["near"][phase], near), times(of["place"], of["position"][place]), of["bias"][phase])
+    x = add(x, times(of["before"], seen(before[level], grids[level], at, of["before_offsets"], of["embedding"])))
+    if level:
+        over = grids[level - 1]
+        above = seen(known[level - 1], over, stretched(over), of["above_offsets"], of["above_embedding"])
+        x = add(x, times(of["above"], above))
+    h = clip(x, a)
+    for weight, bias in zip(of["layers"], of["layer_bias"], strict=True):
+        h = clip(add(times(weight, h), [n << b for n in h], bias), b)
+    y = add(times(of["head"], h), of["head_bias"], [n << d for n in of["table"][place]])
+    logits = [n >> c for n in y]
+    mass = [round(2**24 * math.exp(-(max(logits) - n) / 64)) for n in logits]
+    return [sum(mass[:k]) * (2**24 - len(mass)) // sum(mass) + k for k in range(len(mass) + 1)]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 12)])
+def test_tables_are_what_the_document_says(size: tuple[int, int]) -> None:
+    prior = shaken(*TWO_LEVELS, previous=True)
+    _, arrays = prior.entropy()
+    model, grids = model_of(prior), prior.spec.grids(size)
+    sides = np.cumsum([0, *(math.prod(grid) for grid in grids)])
+    rng = np.random.default_rng(3)
+    codes, previous = (
+        np.concatenate([rng.integers(0, k, (1, math.prod(g))) for k, g in zip((3, 5), grids, strict=True)], 1)
+        for _ in range(2)
+    )
+    known = np.full_like(codes, -1)
+    for number, at in enumerate(model.passes(grids)):
+        tables = model.tables(number, grids, known, previous)
+        level = int(at[0] >= sides[1])
+        for n in range(0, len(at), 3):
+            place = tuple(int(i) for i in np.unravel_index(at[n] - sides[level], grids[level]))
+            shaped = [
+                [flat[0, start:end].reshape(grid) for start, end, grid in zip(sides, sides[1:], grids, strict=False)]
+                for flat in (known, previous)
+            ]
+            assert tables[0, n].tolist() == by_the_document(arrays, level, grids, place, *shaped)
+        known[:, at] = codes[:, at]
 
 
 @pytest.mark.parametrize("where", SPECS)
@@ -232,6 +306,7 @@ def test_exponentials_are_what_they_are_called() -> None:
     powers = exponentials()
     assert powers[0] == TOTAL
     assert powers[-1] == 0
+    assert int((powers > 0).sum()) == 1110, "as docs/format.md says"
     assert (np.diff(powers) <= 0).all()
     assert np.abs(powers - TOTAL * np.exp(-np.arange(len(powers)) / 64)).max() <= 0.5000001
 
