@@ -22,6 +22,7 @@ test: setup
 
 fuzz: setup
 	$(BIN)/python -m benchmarks.fuzz --mutants 5000 --out results/benchmark_fuzz.json
+	$(BIN)/python -m benchmarks.fuzz.bvq --mutants 10000 --out results/benchmark_fuzz_bvq.json
 
 lint: setup
 	$(BIN)/ruff check .

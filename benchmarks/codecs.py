@@ -59,18 +59,18 @@ class Codec:
 
 
 def _avif(slice_: Slices, quality: float) -> tuple[Slices, int, int]:
-    data = _avif_file(slice_[None], quality, STILL_TUNE)
-    return imagecodecs.avif_decode(data, numthreads=1), len(data), av1_payload(data)
+    data = avif_file(slice_[None], quality)
+    return avif_slices(data)[0], len(data), av1_payload(data)
 
 
 def _avif_sequence(slices: Slices, quality: float) -> Coded:
-    data = _avif_file(slices, quality, SEQUENCE_TUNE)
-    decoded = imagecodecs.avif_decode(data, numthreads=1).reshape(slices.shape)
+    data = avif_file(slices, quality, SEQUENCE_TUNE)
+    decoded = avif_slices(data)
     shares = np.full(len(slices), 1 / len(slices))
     return Coded(decoded, len(data) * shares, av1_payload(data) * shares)
 
 
-def _avif_file(slices: Slices, quality: float, tune: str) -> bytes:
+def avif_file(slices: Slices, quality: float, tune: str = STILL_TUNE) -> bytes:
     first, *others = (Image.fromarray(each) for each in slices)
     file = io.BytesIO()
     first.save(
@@ -89,18 +89,45 @@ def _avif_file(slices: Slices, quality: float, tune: str) -> bytes:
     return file.getvalue()
 
 
+def avif_slices(data: bytes) -> Slices:
+    decoded: Slices = imagecodecs.avif_decode(data, numthreads=1)
+    return decoded if decoded.ndim == 3 else decoded[None]
+
+
 def _jpeg_xl(slice_: Slices, distance: float) -> tuple[Slices, int, int]:
-    data = imagecodecs.jpegxl_encode(
-        slice_, distance=distance, lossless=False, effort=JXL_EFFORT, usecontainer=False, numthreads=1
+    data = jpeg_xl_file(slice_, distance)
+    return jpeg_xl_slice(data), len(data), len(data)
+
+
+def jpeg_xl_file(slice_: Slices, distance: float) -> bytes:
+    return bytes(
+        imagecodecs.jpegxl_encode(
+            slice_, distance=distance, lossless=False, effort=JXL_EFFORT, usecontainer=False, numthreads=1
+        )
     )
-    return imagecodecs.jpegxl_decode(data, numthreads=1), len(data), len(data)
+
+
+def jpeg_xl_slice(data: bytes) -> Slices:
+    decoded: Slices = imagecodecs.jpegxl_decode(data, numthreads=1)
+    return decoded
 
 
 def _jpeg_2000(slice_: Slices, psnr: float) -> tuple[Slices, int, int]:
-    data = imagecodecs.jpeg2k_encode(
-        slice_, int(psnr), codecformat="j2k", reversible=False, resolutions=JPEG_2000_LEVELS, numthreads=1
+    data = jpeg_2000_file(slice_, psnr)
+    return jpeg_2000_slice(data), len(data), jpeg_2000_payload(data)
+
+
+def jpeg_2000_file(slice_: Slices, psnr: float) -> bytes:
+    return bytes(
+        imagecodecs.jpeg2k_encode(
+            slice_, int(psnr), codecformat="j2k", reversible=False, resolutions=JPEG_2000_LEVELS, numthreads=1
+        )
     )
-    return imagecodecs.jpeg2k_decode(data, numthreads=1), len(data), jpeg_2000_payload(data)
+
+
+def jpeg_2000_slice(data: bytes) -> Slices:
+    decoded: Slices = imagecodecs.jpeg2k_decode(data, numthreads=1)
+    return decoded
 
 
 def _webp(slice_: Slices, quality: float) -> tuple[Slices, int, int]:

@@ -137,7 +137,7 @@ def _measure(codec: Codec, setting: float, slices: Cache, indices: Sequence[int]
         seconds += time.process_time() - before
         columns["payload_bits"][places] = 8 * coded.payload / pixels
         columns["file_bits"][places] = 8 * coded.file / pixels
-        for name, values in _distortion(originals, coded.slices).items():
+        for name, values in measures_of(originals, coded.slices).items():
             columns[name][places] = values
     return {
         "setting": setting,
@@ -148,7 +148,7 @@ def _measure(codec: Codec, setting: float, slices: Cache, indices: Sequence[int]
     }
 
 
-def _distortion(originals: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+def measures_of(originals: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
     """Slices (N, H, W) of 8 bit -> (N,) of each measure."""
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in MEASURES}
     for start in range(0, len(originals), BATCH):

@@ -24,7 +24,7 @@ from benchmarks import tables
 from benchmarks.halve import halve
 from benchmarks.prior_results import real, sampled
 from benchmarks.runs import evaluated, sharpened, trained
-from benchmarks.ship import ship
+from benchmarks.ship import ship, ship_entropy
 from brainvq.config import override
 from brainvq.demo import run_demo
 from brainvq.presets import preset
@@ -54,6 +54,8 @@ class Training:
 
 GENERATED_ON = "brain_f16_sharp"  # the tokenizer whose priors are compared in full
 SHARPENING = ("train.learning_rate=5e-4", "train.epochs=5.0", "task.patches={}")
+LONG = ("train.epochs=4.0", "variants=4")
+"""Of contexts where a slice has four times the codes, each of four times the entries."""
 TRAININGS = (
     Training("keras_f8", "keras_f8"),
     Training("keras_f8_ema", "keras_f8_ema"),
@@ -78,6 +80,11 @@ TRAININGS = (
     Training("pixelcnn", "pixelcnn", "keras_f8_ema"),
     Training("dcgan", "dcgan", "keras_f8_ema"),
     Training("dcgan_f4", "dcgan", "resnet_f4_narrow", ("train.epochs=12",)),
+    *(
+        Training(f"{name}_{size}", name, f"brain_{size}", () if size == "f8" or name == "histogram" else LONG)
+        for size in ("f8", "f4")
+        for name in ("histogram", "context", "context_previous")
+    ),
     Training("dcgan_described", "dcgan", "resnet_f4_narrow", ("prior.greys=raw_indices", "train.epochs=12")),
 )
 SHIPPED = {
@@ -85,6 +92,8 @@ SHIPPED = {
     **{name: f"weights/{name}" for name in ("brain_f4", "brain_f16", "brain_f16_sharp")},
     **{name: f"weights/{name}" for name in ("keras_f8_ema", "resnet_f4_narrow_ema")},
 }
+ENTROPIES = {"context_previous_f8": SHIPPED["brain_f8"], "context_previous_f4": SHIPPED["brain_f4"]}
+"""Priors whose entropy models are shipped beside their tokenizers."""
 BENCHMARKS = {
     "sampling": ("sampling",),
     "training": ("training", "--data", str(OASIS)),
@@ -94,6 +103,7 @@ BENCHMARKS = {
     "ablations": ("ablations", "--data", str(OASIS)),
     f"utilisation_{'cuda' if torch.cuda.is_available() else 'cpu'}": ("gpu", "--data", str(OASIS)),
     "rate_distortion": ("rate_distortion",),
+    "codec": ("codec", *(str(RUNS / f"{name}_f8") for name in ("histogram", "context", "context_previous"))),
 }
 """Each result and the module that makes it, in a process of its own."""
 HALVED = ("brain_f8", "brain_f4", "brain_f16", "brain_f16_sharp")  # measured as they are shipped
@@ -133,6 +143,8 @@ def _result(training: Training) -> None:
         sampled(run, tokenizer, 36 if training.tokenizer == GENERATED_ON else 16, FIGURES)
     if training.run in SHIPPED:
         ship(run, ROOT / SHIPPED[training.run])
+    if training.run in ENTROPIES:
+        ship_entropy(run, ROOT / ENTROPIES[training.run])
 
 
 def _others() -> None:

@@ -1,6 +1,7 @@
 """A trained, evaluated run as a folder to ship: config.json, weights, evaluation, model card, licence notice.
 
     python -m benchmarks.ship RUN DEST
+    python -m benchmarks.ship PRIOR DEST        the entropy model of a prior, beside the tokenizer that is shipped there
 
 DEST is `src/brainvq/weights/<preset>` for a model that comes with the package, else `weights/<preset>`. The weights
 are bit for bit those that were measured; a run whose weights are too large is refused (`benchmarks/halve.py` halves
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.card import NOTICE, SHIP, card
+from brainvq.archive.codec import ENTROPY, load_codec
+from brainvq.codec.entropy import to_bytes
 from brainvq.errors import InputError
 from brainvq.models import open_model
 from brainvq.run import read_config, write_json
@@ -38,8 +41,10 @@ def ship(run: Path, dest: Path) -> Path:
     open_model(run)
     evaluation = stored_evaluation(run, SPLIT)
     _refuse_unfit(run, config, evaluation)
+    if (dest / "config.json").exists() and read_config(dest)["weights_sha256"] != config["weights_sha256"]:
+        (dest / ENTROPY).unlink(missing_ok=True)  # it is of other codes
     held = [path for path in dest.rglob("*") if path.is_file()] if dest.is_dir() else []
-    if foreign := [path for path in held if path.relative_to(dest).as_posix() not in FILES]:
+    if foreign := [path for path in held if path.relative_to(dest).as_posix() not in (*FILES, ENTROPY)]:
         raise InputError(f"{dest} holds {foreign[0].name}, which is no part of shipped weights. Give another folder.")
     (dest / "evaluation").mkdir(parents=True, exist_ok=True)
     write_json(dest / "config.json", config)
@@ -51,6 +56,21 @@ def ship(run: Path, dest: Path) -> Path:
         (dest / name).chmod(0o644)  # a temporary file is its owner's alone, a package everybody's
     open_model(dest)
     return dest
+
+
+def ship_entropy(prior: Path, dest: Path) -> Path:
+    """Write the entropy model of a prior's run beside the tokenizer `dest`, and return its path.
+
+    Raises:
+        InputError: the prior has none, it is too large, or the tokenizer is another than the prior's.
+    """
+    model = load_codec(prior, dest).entropy
+    data = to_bytes(model)
+    if len(data) > LARGEST:
+        raise InputError(f"the entropy model of {prior} has {len(data):,} bytes; at most {LARGEST:,} are shipped.")
+    _write(dest / ENTROPY, data)
+    (dest / ENTROPY).chmod(0o644)
+    return dest / ENTROPY
 
 
 def _refuse_unfit(run: Path, config: dict[str, Any], evaluation: dict[str, Any]) -> None:
@@ -80,6 +100,7 @@ if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(f"usage: {SHIP}")
     try:
-        print(ship(Path(sys.argv[1]), Path(sys.argv[2])))
+        run, dest = map(Path, sys.argv[1:])
+        print(ship_entropy(run, dest) if read_config(run).get("kind") == "prior" else ship(run, dest))
     except InputError as error:
         sys.exit(str(error))

@@ -10,7 +10,7 @@ import brainvq
 
 ROOT = Path(brainvq.__file__).parent
 
-LINE = {"errors", "codes", "config", "head", "writing"}
+LINE = {"errors", "codes", "config", "head", "lattice", "writing"}
 TRAINED = {
     *("run", "models", "pipeline", "evaluate", "evaluate_prior", "sampling", "tables", "report", "training"),
     "fidelity",
@@ -20,6 +20,7 @@ SEES: dict[str, tuple[set[str], str]] = {
     "errors": (set(), "the exception that all may raise needs nothing"),
     "writing": ({"errors"}, "a helper for whoever writes a file"),
     "codes": ({"errors"}, "the waist knows nothing of images or models"),
+    "lattice": (set(), "where codes lie is geometry, and the same on both sides of the waist"),
     "config": ({"errors"}, "parts are resolved by their file name, not imported"),
     "head": ({"errors"}, "one definition for data and metrics stands below both"),
     "data": (LINE, "data know no model"),
@@ -28,7 +29,7 @@ SEES: dict[str, tuple[set[str], str]] = {
     "metrics": (LINE, "a measure knows no model"),
     "tokenizers": (LINE | {"networks", "quantizers"}, "a tokenizer knows no files"),
     "priors": (LINE | {"networks"}, "below the waist there are only codes: what a prior must know comes as arrays"),
-    "codec": ({"codes", "errors"}, "the file format needs integer tables only"),
+    "codec": ({"codes", "errors", "lattice"}, "the file format needs integer tables only"),
     "run": ({"codes", "errors", "writing"}, "a run folder is JSON and tensors, whatever the model"),
     "models": (
         {"config", "codes", "errors", "run", "tokenizers.base", "priors.base", "priors.conditions"},
@@ -53,6 +54,10 @@ SEES: dict[str, tuple[set[str], str]] = {
         {"codes", "errors", "writing", "data.scan", "data.columns", "priors.base", "priors.drawing", "run", "pipeline"}
         | {"training.interrupt"},
         "a prior's samples as files; what draws them stands below",
+    ),
+    "archive": (
+        PARTS | {"run", "models", "pipeline", "files", "inputs"},
+        "a file of scans goes through the pipeline as any other",
     ),
     "demo": (PARTS | TRAINED | {"presets", "session", "files", "screen"}, "the whole path"),
     "cli": ({path.stem for path in ROOT.iterdir()} - {"cli", "web"}, "nobody imports the command line"),

@@ -7,6 +7,10 @@ scan = model.decode(encoded)               # the reconstruction, in the shape an
 
 prior = brainvq.load_generator("runs/pixelcnn")
 images = prior.images(prior.codes(4, seed=1))  # new ones, uint8 (4, H, W)
+
+codec = brainvq.load_codec("brain_f8")
+data = codec.compress(["1.png", "2.png"])  # bytes of one small file
+scans = codec.decompress(data)             # their reconstructions
 """
 
 from __future__ import annotations
@@ -14,14 +18,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Encoded", "Generator", "InputError", "Pipeline", "Scan", "__version__", "load", "load_generator"]
+__all__ = [
+    "Codec",
+    "Encoded",
+    "Generator",
+    "InputError",
+    "Pipeline",
+    "Scan",
+    "__version__",
+    "load",
+    "load_codec",
+    "load_generator",
+]
 
 if TYPE_CHECKING:
+    from brainvq.archive.codec import Codec, load_codec
     from brainvq.data.scan import Scan
     from brainvq.errors import InputError
     from brainvq.pipeline import Encoded, Generator, Pipeline, load, load_generator
 
 _HOMES = {
+    "Codec": "brainvq.archive.codec",
+    "load_codec": "brainvq.archive.codec",
     "Scan": "brainvq.data.scan",
     "InputError": "brainvq.errors",
     "Encoded": "brainvq.pipeline",

@@ -37,6 +37,9 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="path=value, such as train.epochs=10; may be repeated.")
 ]
 DataSettings = Annotated[list[str] | None, typer.Option("--set", help="data.KEY=value, as for train.")]
+Moved = Annotated[
+    Path | None, typer.Option("--tokenizer", metavar="MODEL", help="Where a prior's tokenizer lies, if it moved.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint, if any.")]
 Pattern = Annotated[
     str | None,
@@ -378,6 +381,84 @@ def decode(
     with screen.bar("decoding") as progress:
         paths = decode_files(model, codes, out, force=force, progress=progress)
     screen.out.print(f"{_images_and_volumes(paths)}: {out}")
+
+
+@app.command(epilog="Example: brainvq compress brain_f8 scans --out packed")
+def compress(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Run of a prior (histogram, context), or any tokenizer.")
+    ],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, volumes, or folders of them.")],
+    out: Out,
+    tokenizer: Moved = None,
+    force: Force = False,
+    skip_broken: Skip = False,
+) -> None:
+    """Images as small files: a .bvq of each volume, and one of the pictures of each folder.
+
+    Lossy: what comes back is what `reconstruct` gives, to the bit. Not for diagnosis.
+    """
+    from brainvq.archive.files import compress_files, told
+
+    with screen.bar("compressing") as progress:
+        packed = compress_files(
+            model,
+            inputs,
+            out,
+            tokenizer=tokenizer,
+            force=force,
+            skip_broken=skip_broken,
+            progress=progress,
+            note=screen.note,
+        )
+    screen.out.print(f"{told(packed)}: {out}")
+
+
+@app.command(epilog="Example: brainvq decompress packed --out images")
+def decompress(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of `brainvq compress`, or folders.")],
+    out: Out,
+    model: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="What compressed them, unless that is a shipped model.")
+    ] = None,
+    tokenizer: Moved = None,
+    force: Force = False,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out what a damaged file has lost, and say which.")
+    ] = False,
+) -> None:
+    """Small files back to images, by the model that compressed them."""
+    from brainvq.archive.files import decompress_files
+
+    with screen.bar("decompressing") as progress:
+        paths = decompress_files(
+            files,
+            out,
+            model=model,
+            tokenizer=tokenizer,
+            force=force,
+            skip_broken=skip_broken,
+            progress=progress,
+            note=screen.note,
+        )
+    screen.out.print(f"{_images_and_volumes(paths)}: {out}")
+
+
+@app.command(epilog="Example: brainvq info packed/scans.bvq")
+def info(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of `brainvq compress`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the name of every scan.")] = False,
+) -> None:
+    """What a .bvq file holds, which model made it, and whether it is sound; exit code 2 if it is damaged."""
+    from brainvq.archive import info as about
+
+    found = about.info(file)
+    if as_json:
+        screen.out.print_json(json.dumps(found))
+    else:
+        screen.out.print(about.info_table(found))
+    if found["damage"]:
+        raise typer.Exit(2)
 
 
 @app.command(epilog="Example: brainvq sample runs/pixelcnn -n 16 --out samples --seed 0")

@@ -17,7 +17,7 @@ from brainvq.data.entries import Entry, entries, image_of, is_image, none_found
 from brainvq.data.folders import shared_folder
 from brainvq.data.labels import evidence
 from brainvq.data.layouts import LABEL_FILE, LABEL_FOLDER
-from brainvq.data.scan import SUFFIXES, Scan, header_of, read
+from brainvq.data.scan import DICOM, SUFFIXES, Scan, header_of, read
 from brainvq.errors import InputError, counted
 from brainvq.files import gather
 
@@ -106,6 +106,16 @@ def scans_in(inputs: Sequence[Path], *, skip: bool = False, note: Note = silence
             intake.broken.append(_of_few(entry, error) if by_name and len(entry.files) < FEWEST else error)
     intake.refuse_broken(len(intake.scans))
     return intake
+
+
+def lossless(name: Path) -> Path:
+    """What is written in place of an input: PNG for JPEG, NIfTI for Analyze and DICOM, else the same format."""
+    suffix = next((suffix for suffix in reversed(SUFFIXES) if name.name.lower().endswith(suffix)), "")
+    if suffix in (".hdr", ".img", *DICOM):
+        return name.with_suffix(".nii.gz")
+    if suffix in (".jpg", ".jpeg"):
+        return name.with_suffix(".png")
+    return name if suffix else name.with_name(name.name + ".png")
 
 
 def _of_few(entry: Entry, error: InputError) -> InputError:

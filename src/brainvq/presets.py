@@ -12,6 +12,7 @@ from brainvq.config import did_you_mean
 from brainvq.errors import InputError
 from brainvq.networks import keras_conv, pixel_shuffle, resnet
 from brainvq.priors import autoregressive as autoregressive_prior
+from brainvq.priors import context as context_prior
 from brainvq.priors import dcgan as dcgan_prior
 from brainvq.priors import histogram as histogram_prior
 from brainvq.priors import maskgit as maskgit_prior
@@ -273,6 +274,33 @@ def maskgit() -> PriorExperiment:
     )
 
 
+def context() -> PriorExperiment:
+    """The entropy model of the codec: codes in 16 passes, each from those around it, in whole numbers.
+
+    For files of one slice, or of slices that are no neighbours; for those of a volume, `context_previous`. Training as
+    that of `autoregressive`, with more of the same heads' slices at once, since a step is cheap.
+
+        brainvq train context --tokenizer brain_f8 --data oasis --out runs/context
+    """
+    return PriorExperiment(
+        preset="context",
+        prior=context_prior.Config(),
+        task=prior_task.Config(optimiser=_FEW_HEADS),
+        variants=12,
+        train=TrainConfig(epochs=12.0, batch_size=16, learning_rate=5e-3),
+    )
+
+
+def context_previous() -> PriorExperiment:
+    """`context`, told the codes of the slice before too: neighbours are nearly copies, so that most is known there.
+
+    brainvq train context_previous --tokenizer brain_f8 --data oasis --out runs/context_previous
+    """
+    alone = context()
+    prior = alone.prior.model_copy(update={"previous": True})
+    return alone.model_copy(update={"preset": "context_previous", "prior": prior})
+
+
 def dcgan() -> PriorExperiment:
     """Reference system B's generator of code indices, as described: a DCGAN over their image, 40 epochs.
 
@@ -312,6 +340,7 @@ PRESETS: dict[str, Callable[[], Experiment]] = {
         *(resnet_f4, resnet_f4_ema, resnet_f4_narrow, resnet_f4_narrow_ema),
         *(brain_f8, brain_f4, brain_f16),
         *(histogram, pixelcnn, autoregressive, maskgit, dcgan),
+        *(context, context_previous),
         *(demo, demo_prior),
     )
 }

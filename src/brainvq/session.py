@@ -27,7 +27,7 @@ from brainvq.evaluate import evaluate, mean_image
 from brainvq.evaluate_prior import SAMPLES, evaluate_prior
 from brainvq.fidelity import Fidelity, fidelity, too_narrow
 from brainvq.files import gather, outputs, staged
-from brainvq.inputs import Intake, Note, scans_in
+from brainvq.inputs import Intake, Note, lossless, scans_in
 from brainvq.inputs import silence as silent
 from brainvq.models import is_shipped, model_folder, open_model
 from brainvq.pipeline import Generator, Pipeline, load, load_encoded, load_generator, save_encoded
@@ -333,7 +333,7 @@ def reconstruct_files(
     """
     pipeline = load(model)
     found = scans_in(inputs, skip=skip_broken, note=note)
-    paths = outputs([_lossless(name) for _, name in found.scans], out, force=force)
+    paths = outputs([lossless(name) for _, name in found.scans], out, force=force)
 
     def convert(scan: Scan, path: Path, target: Path) -> None:
         encoded = pipeline.encode(scan)
@@ -414,20 +414,10 @@ def _decoded_name(source: Path, name: Path) -> Path:
     whole = name.with_name(name.name.removesuffix(CODES))
     if not whole.name.lower().endswith(scans.SUFFIXES) and load_encoded(source).frame.affine is not None:
         return whole.with_name(whole.name + ".nii.gz")
-    return _lossless(whole)
+    return lossless(whole)
 
 
 def _named(model: Pipeline | Generator) -> dict[str, Any]:
     config = model.config
     kept = ("preset", "version", "steps", "images_seen", "wall_time_s", "parameters", "hardware", "seed")
     return {**{name: config.get(name) for name in kept}, "weights_sha256": model.weights_sha256}
-
-
-def _lossless(name: Path) -> Path:
-    """What is written in place of an input: PNG for JPEG, NIfTI for Analyze and DICOM, else the same format."""
-    suffix = next((suffix for suffix in reversed(scans.SUFFIXES) if name.name.lower().endswith(suffix)), "")
-    if suffix in (".hdr", ".img", *scans.DICOM):
-        return name.with_suffix(".nii.gz")
-    if suffix in (".jpg", ".jpeg"):
-        return name.with_suffix(".png")
-    return name if suffix else name.with_name(name.name + ".png")

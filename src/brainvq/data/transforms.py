@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -85,11 +86,17 @@ class Frame:
     def from_json(cls, values: Any) -> "Frame":
         """Raises InputError, with the field, for what `to_json` cannot have given."""
         try:
-            return TypeAdapter(cls).validate_json(json.dumps(values))
+            return _frames().validate_json(json.dumps(values))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(["frame", *(str(part) for part in first["loc"])])
             raise InputError(f"{where}: {first['msg'].removeprefix('Value error, ').removesuffix('.')}.") from error
+
+
+@cache
+def _frames() -> TypeAdapter[Frame]:
+    """Made once: that takes longer than what it does."""
+    return TypeAdapter(Frame)
 
 
 def scale(levels: Tensor, most: int) -> Tensor:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from brainvq.codes import Codes, CodeSpec
@@ -63,8 +64,15 @@ class Prior(nn.Module):
         found = [self.get_buffer(f"order_{level}") for level in range(len(self.grids))]
         return tuple(order[order >= 0] for order in found)
 
+    @property
+    def passes(self) -> Tensor:
+        """In which pass each code is predicted, (codes,): from those of earlier passes. One after another if not told
+        otherwise.
+        """
+        return torch.arange(self.length)
+
     def log_probs(self, codes: Codes, given: Given | None = None) -> Tensor:
-        """Nats of each code given those before it, (B, codes), in the order of `CodeSpec.flatten`.
+        """Nats of each code given those of earlier `passes`, (B, codes), in the order of `CodeSpec.flatten`.
 
         Only where `has_likelihood`. `given`: what is known of the images; None: nothing.
 
@@ -116,6 +124,13 @@ class Prior(nn.Module):
         `CodeSpec.flatten`, in every sample. Only where `can_fill`.
         """
         raise NotImplementedError
+
+    def entropy(self) -> tuple[str, dict[str, NDArray[Any]]] | None:
+        """Kind and integer arrays of the codec's entropy model that says the same, or None where there is none.
+
+        A function of the weights alone, the same on every machine.
+        """
+        return None
 
     def check(self, codes: Codes) -> None:
         """Refuse codes of another tokenizer or size.

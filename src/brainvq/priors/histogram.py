@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from brainvq.errors import InputError
 from brainvq.priors.base import Prior, PriorConfig, check_given, refuse_conditions
 from brainvq.priors.conditions import Conditions, Given
 from brainvq.priors.drawing import PLAIN, Drawing
+from brainvq.priors.whole_weights import whole_weights
 
 LARGEST_TABLE = 1 << 28
 """Numbers: 1 GiB."""
@@ -78,6 +80,14 @@ class Histogram(Prior):
             for table, code in zip(self.tables, codes, strict=True)
         ]
         return torch.cat(found, dim=1)
+
+    def entropy(self) -> tuple[str, dict[str, NDArray[Any]]]:
+        """By position: weights of 16 bit, in proportion to the probabilities; at least 1."""
+        tables = (table.detach().cpu().numpy() for table in self.tables)
+        return "position", {
+            f"weights_{level}": whole_weights(table).reshape(*grid, -1)
+            for level, (grid, table) in enumerate(zip(self.grids, tables, strict=True))
+        }
 
     @torch.no_grad()
     def sample(

@@ -56,6 +56,20 @@ def _maskgit(part: dict[str, Any]) -> str:
     )
 
 
+def _context(part: dict[str, Any]) -> str:
+    return (
+        f"The prior is a network in whole numbers that predicts codes in {part['period']} x {part['period']} "
+        "interleaved passes, from coarse to fine (Reed et al. 2017), each code from the "
+        f"{part['near']} nearest of earlier passes and its place"
+        + (f", and from the {part['near'] + 1} nearest of the slice before" if part["previous"] else "")
+        + f": a first layer for each pass, then {part['layers']} residual layers that all share, of width "
+        f"{part['width']}, with weights and activations of 8 bits that were rounded in training too (Balle et al. "
+        "2019), so that every machine computes the same. Its logits are added to the log-frequencies of the entries at "
+        f"each position. Training drops {100 * part['dropout']:g} % of what a layer gives"
+        + (f" and the slice before of {100 * part['forget']:g} % of the images." if part["previous"] else ".")
+    )
+
+
 def _dcgan(part: dict[str, Any]) -> str:
     greys = {
         "ordered": "Entries were first ordered by the mean grey of the training pixels that they cover; each has a "
@@ -90,6 +104,7 @@ SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "priors.pixelcnn": _pixelcnn,
     "priors.autoregressive": _autoregressive,
     "priors.maskgit": _maskgit,
+    "priors.context": _context,
     "priors.dcgan": _dcgan,
     "training.prior": _likelihood,
     "training.adversarial": _adversarial,

@@ -1,0 +1,229 @@
+"""A file's bytes -> what it holds, group of slices by group. A stranger's file is held against its own sizes first.
+
+Every byte lies under a checksum, so damage is seen before a model is asked; the index at the end says where each group
+lies, so one of them can be read alone, and a damaged one costs no other. Where the index itself is damaged or cut off,
+the groups are gone through from the first.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainvq.codec.coder import decompress
+from brainvq.codec.entropy import EntropyModel
+from brainvq.codec.fields import AROUND, MAGIC, START, VERSION, Chunk, Fields, chunk_at
+from brainvq.codec.header import DENSEST, MOST_CODES, MOST_SLICES, Header, Item, unpack_items
+from brainvq.errors import InputError, counted
+
+REMEDY = "Restore the file from a copy, or pack the images again."
+SHOWN = 3  # faults in a message
+SALVAGE = "Restore the file from a copy, or leave out what it has lost by --skip-broken."
+
+
+@dataclass(frozen=True)
+class Group:
+    """Slices `first` to `first + count - 1` of a file, `runs` of neighbours, as `words`."""
+
+    first: int
+    count: int
+    runs: tuple[int, ...]
+    words: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with so many slices of a file; with none of them, where it has only lost its index."""
+
+    first: int
+    count: int
+    reason: str
+
+
+class Bitstream:
+    """A file, parsed and checked but not decoded.
+
+    Args:
+        name: what errors call it.
+
+    Raises:
+        InputError: it is none, of another version, or has lost its header or its table of scans.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self.data, self.name = data, name
+        if data[: len(MAGIC)] != MAGIC:
+            raise InputError(f"{name}: does not begin as a .bvq file does. {REMEDY}")
+        if data[len(MAGIC) : START] != bytes([VERSION]):
+            given = data[len(MAGIC)] if len(data) > len(MAGIC) else "none"
+            raise InputError(f"{name}: is of version {given}, and {VERSION} is known here. Update brainvq.")
+        try:
+            head = _expect(data, START, b"HEAD")
+            self.header = Header.from_bytes(head.payload)
+            table = _expect(data, head.end, b"SCAN")
+            self.items: tuple[Item, ...] = unpack_items(table.payload, self.header.spec)
+        except InputError as error:
+            said = str(error).partition(". ")[0].removesuffix(".")
+            raise InputError(f"{name}: its header is damaged: {said}. {REMEDY}") from error
+        self.starts = np.cumsum([0, *(item.slices for item in self.items)])
+        """The number of the first slice of each scan, and of all slices."""
+        self.groups: list[Group] = []
+        self.faults: list[Fault] = []
+        self._find_groups(table.end)
+
+    @property
+    def slices(self) -> int:
+        return int(self.starts[-1])
+
+    def item_of(self, number: int) -> int:
+        """The scan in which slice `number` lies."""
+        return int(np.searchsorted(self.starts, number, side="right")) - 1
+
+    def refuse_damage(self) -> None:
+        """Raises InputError that tells the slices, unless all groups are sound."""
+        if self.faults:
+            raise InputError(f"{self.name}: {'; '.join(map(self.told, self.faults[:SHOWN]))}. {SALVAGE}")
+
+    def lost(self, item: Item, fault: Fault) -> InputError:
+        """What to say of a scan that lies in a damaged group."""
+        return InputError(f"{self.name}: {item.name} is lost: {self.told(fault)}. {SALVAGE}")
+
+    def told(self, fault: Fault) -> str:
+        """In words, with the slices and the scans at their ends."""
+        if not fault.count:
+            return fault.reason
+        first, last = fault.first, fault.first + fault.count - 1
+        names = dict.fromkeys(self.items[self.item_of(number)].name for number in (first, last))
+        slices = f"slice {first + 1}" if first == last else f"slices {first + 1} to {last + 1}"
+        return f"the group of {slices} ({' to '.join(names)}) is damaged: {fault.reason}"
+
+    def codes(self, group: Group, model: EntropyModel) -> NDArray[np.int64]:
+        """(slices, N) of a group, in the order of `CodeSpec.flatten`.
+
+        Raises:
+            InputError: its words are not those of this model.
+        """
+        grids = self.header.spec.grids(self.items[self.item_of(group.first)].size)
+        words = np.frombuffer(group.words, "<u4")
+        used = int(np.flatnonzero(words)[-1]) + 1 if words.any() else 0  # what follows is padding
+        return decompress(model, grids, words[:used], group.runs)
+
+    def decoded(self, model: EntropyModel) -> Iterator[tuple[Item, NDArray[np.int64] | Fault]]:
+        """Each scan with its codes, (slices, N), or with what is wrong with a group that it lies in."""
+        every: list[Group | Fault] = [*self.groups, *(one for one in self.faults if one.count)]
+        parts = iter(sorted(every, key=lambda part: part.first))
+        first = end = 0
+        found: NDArray[np.int64] | Fault
+        for number, item in enumerate(self.items):
+            start, stop = int(self.starts[number]), int(self.starts[number + 1])
+            whole: list[NDArray[np.int64]] = []
+            fault = None
+            while start < stop:
+                if start == end:
+                    part = next(parts)
+                    first, end, found = part.first, part.first + part.count, self._codes_or_fault(part, model)
+                if isinstance(found, Fault):
+                    fault = found
+                else:
+                    whole.append(found[start - first : min(stop, end) - first])
+                start = min(stop, end)
+            yield item, fault or np.concatenate(whole)
+
+    def _codes_or_fault(self, part: Group | Fault, model: EntropyModel) -> NDArray[np.int64] | Fault:
+        if isinstance(part, Fault):
+            return part
+        try:
+            return self.codes(part, model)
+        except InputError as error:
+            return Fault(part.first, part.count, str(error))
+
+    def _find_groups(self, start: int) -> None:
+        """By the index; without one, one after the other as far as they are sound."""
+        try:
+            index = self._index(start)
+        except InputError as error:
+            self._walk(start, str(error))
+            return
+        first = 0
+        for count, length in index:
+            try:
+                found = _expect(self.data, start, b"GRUP")
+                if found.end != start + AROUND + length:
+                    raise InputError("it is not as long as the index says")
+                self._add(found, first, count)
+            except InputError as error:
+                self.faults.append(Fault(first, count, str(error)))
+            first, start = first + count, start + AROUND + length
+
+    def _index(self, start: int) -> list[tuple[int, int]]:
+        """Slices and bytes of each group, the first of which begins at `start`."""
+        data = self.data
+        if len(data) < start + AROUND + 4:
+            raise InputError("the file ends early")
+        (length,) = struct.unpack_from("<I", data, len(data) - 8)
+        begin = len(data) - AROUND - length
+        if length < 4 or begin < start:
+            raise InputError("the file ends early")
+        part = Fields(_expect(data, begin, b"INDX").payload[:-4])
+        found = []
+        while part.left:
+            found.append((part.number(MOST_SLICES, 1), part.number(len(data))))
+        if sum(count for count, _ in found) != self.slices:
+            raise InputError("its index does not tell of all slices")
+        if start + sum(AROUND + size for _, size in found) != begin:
+            raise InputError("its groups do not end where its index begins")
+        return found
+
+    def _walk(self, start: int, reason: str) -> None:
+        first = 0
+        try:
+            while first < self.slices:
+                found = _expect(self.data, start, b"GRUP")
+                self._add(found, first, None)
+                first, start = first + self.groups[-1].count, found.end
+        except InputError as error:
+            self.faults.append(Fault(first, self.slices - first, str(error)))
+        else:
+            self.faults.append(Fault(0, 0, f"its index is damaged: {reason}"))
+
+    def _add(self, found: Chunk, first: int, count: int | None) -> None:
+        """The group of a chunk, which is expected to begin with slice `first` and, where that is known, to hold
+        `count`."""
+        part = Fields(found.payload)
+        if part.number(MOST_SLICES) != first:
+            raise InputError("it is not the group that stands here")
+        told = part.number(MOST_SLICES, 1)
+        if told != (count or told) or first + told > self.slices:
+            raise InputError("it is not of as many slices as stand here")
+        sizes = {self.items[one].size for one in range(self.item_of(first), self.item_of(first + told - 1) + 1)}
+        codes = told * sum(math.prod(grid) for grid in self.header.spec.grids(next(iter(sizes))))
+        if len(sizes) > 1 or (told > 1 and codes > MOST_CODES):
+            raise InputError("it holds slices of several sizes, or too many")
+        if codes > DENSEST * part.left:
+            raise InputError(f"its {counted(part.left, 'byte')} cannot hold {counted(codes, 'code')}")
+        runs = self._runs(part, told)
+        if part.left % 4:
+            raise InputError("its words are not whole")
+        self.groups.append(Group(first, told, runs, part.take(part.left)))
+
+    def _runs(self, part: Fields, count: int) -> tuple[int, ...]:
+        if not self.header.previous:
+            return (1,) * count
+        runs: list[int] = []
+        left = count
+        while left:
+            runs.append(part.number(left, 1))
+            left -= runs[-1]
+        return tuple(runs)
+
+
+def _expect(data: bytes, start: int, kind: bytes) -> Chunk:
+    found = chunk_at(data, start)
+    if found.kind != kind:
+        raise InputError(f"a chunk {found.kind!r} stands where {kind!r} is expected")
+    return found
