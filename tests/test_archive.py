@@ -34,7 +34,8 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def codec() -> Codec:
-    return load_codec("brain_f8")
+    """Without an entropy model, whatever comes with the package."""
+    return Codec(load("brain_f8"), None, "brain_f8")
 
 
 @pytest.fixture
@@ -77,11 +78,11 @@ def test_scans_come_back_as_reconstructed(codec: Codec) -> None:
     assert codec.compress(scans, group=16) == data
 
 
-def test_the_python_interface_takes_paths(images: Path, codec: Codec) -> None:
+def test_the_python_interface_takes_paths(images: Path) -> None:
     paths = sorted(images.iterdir())
     again = brainvq.load_codec("brain_f8")
     data = again.compress(map(str, paths))
-    assert [scan.name for scan in codec.decompress(data)] == [path.name for path in paths]
+    assert [scan.name for scan in again.decompress(data)] == [path.name for path in paths]
     with pytest.raises(InputError, match="no scan"):
         again.compress([])
 
@@ -130,6 +131,25 @@ def test_a_prior_without_tables_is_refused(slices_folder: Path, cache: Path, tmp
         load_codec(run)
 
 
+def test_the_commands_take_a_prior_and_tell_who_has_none(call: Call, prior: Path, images: Path, tmp_path: Path) -> None:
+    plain = shutil.copytree(models.SHIPPED / "brain_f8", tmp_path / "plain", ignore=lambda *_: ["entropy.safetensors"])
+    sizes = {}
+    for model in (plain, prior):
+        code, _, err = call("compress", model, images, "--out", tmp_path / f"by_{model.name}")
+        assert code == 0, err
+        assert ("brainvq train histogram" in err) == (model == plain)
+        (file,) = (tmp_path / f"by_{model.name}").iterdir()
+        sizes[model] = file.stat().st_size
+    assert sizes[prior] < sizes[plain]
+    packed, out = tmp_path / "by_prior", tmp_path / "out"
+    code, _, err = call("decompress", packed, "--out", out, "--model", plain)
+    assert code == 2
+    assert "(position)" in err
+    assert not out.exists()
+    assert call("decompress", packed, "--out", out, "--model", prior)[0] == 0
+    assert len(list(out.iterdir())) == 8
+
+
 def test_frames_that_do_not_fit_are_refused(codec: Codec) -> None:
     frame = frame_of(Scan(np.zeros((32, 24), np.uint8), None, None, "a"), (8, 8))
     for item in (Item("a", None, 1, (32, 32), frame_to_bytes(frame)), Item("a", None, 2, (32, 24), b"\0")):
@@ -147,7 +167,6 @@ def test_the_commands_go_there_and_back(call: Call, images: Path, tmp_path: Path
     code, out, err = call("compress", "brain_f8", images, "--out", packed)
     assert code == 0, err
     assert "3 files of 49 slices" in out
-    assert "brainvq train histogram" in err
     names = {"keras_png_slices_test.bvq", "head.nii.gz.bvq", "deep/one.jpg.bvq"}
     assert {path.relative_to(packed).as_posix() for path in packed.rglob("*.bvq")} == names
     code, out, err = call("decompress", packed, "--out", again)

@@ -115,6 +115,23 @@ def test_a_damaged_group_is_named_and_the_others_are_read() -> None:
             assert np.array_equal(codes, whole)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_scan_is_read_without_the_groups_of_the_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = examples()[name]
+    file, read = Bitstream(example.to_bytes(), "a.bvq"), []
+    codes = file.codes
+    monkeypatch.setattr(file, "codes", lambda group, model: read.append(group) or codes(group, model))
+    for number in reversed(range(len(example.items))):
+        read.clear()
+        ((item, found),) = file.decoded(example.model, [number])
+        assert item == example.items[number]
+        assert np.array_equal(found, example.codes[number])
+        first, end = file.starts[number : number + 2]
+        assert read == [group for group in file.groups if group.first < end and group.first + group.count > first]
+    again = [found for _, found in file.decoded(example.model, [2, 0, 5, 0])]
+    assert all(np.array_equal(found, example.codes[number]) for found, number in zip(again, [2, 0, 5, 0], strict=True))
+
+
 def test_a_file_that_was_cut_off_keeps_the_groups_before() -> None:
     example = examples()["uniform"]
     data = example.to_bytes()

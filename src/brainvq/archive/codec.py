@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -88,15 +88,19 @@ class Codec:
             found.append(scan)
         return found
 
-    def scans(self, file: Bitstream) -> Iterator[tuple[Item, Scan | Fault]]:
+    def scans(self, file: Bitstream, which: Sequence[int] | None = None) -> Iterator[tuple[Item, Scan | Fault]]:
         """Each scan of a parsed file, decoded when it is asked for, or what is wrong with the group that it lies in.
+
+        Args:
+            which: numbers of scans; None for all. No group is decoded but those in which they lie.
 
         Raises:
             InputError: the file was made by another model, or tells of frames that cannot be.
         """
         self.refuse_other(file)
         frames = frames_of(file)
-        for number, (item, found) in enumerate(file.decoded(self.entropy)):
+        numbers = range(len(file.items)) if which is None else which
+        for number, (item, found) in zip(numbers, file.decoded(self.entropy, numbers), strict=True):
             if isinstance(found, Fault):
                 yield item, found
                 continue

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -113,26 +114,33 @@ class Bitstream:
         used = int(np.flatnonzero(words)[-1]) + 1 if words.any() else 0  # what follows is padding
         return decompress(model, grids, words[:used], group.runs)
 
-    def decoded(self, model: EntropyModel) -> Iterator[tuple[Item, NDArray[np.int64] | Fault]]:
-        """Each scan with its codes, (slices, N), or with what is wrong with a group that it lies in."""
+    def decoded(
+        self, model: EntropyModel, which: Iterable[int] | None = None
+    ) -> Iterator[tuple[Item, NDArray[np.int64] | Fault]]:
+        """Each scan with its codes, (slices, N), or with what is wrong with a group that it lies in.
+
+        Args:
+            which: numbers of scans; None for all. No group is decoded but those in which they lie.
+        """
         every: list[Group | Fault] = [*self.groups, *(one for one in self.faults if one.count)]
-        parts = iter(sorted(every, key=lambda part: part.first))
-        first = end = 0
+        parts = sorted(every, key=lambda part: part.first)
+        firsts, held = [part.first for part in parts], -1
         found: NDArray[np.int64] | Fault
-        for number, item in enumerate(self.items):
+        for number in range(len(self.items)) if which is None else which:
             start, stop = int(self.starts[number]), int(self.starts[number + 1])
             whole: list[NDArray[np.int64]] = []
             fault = None
             while start < stop:
-                if start == end:
-                    part = next(parts)
-                    first, end, found = part.first, part.first + part.count, self._codes_or_fault(part, model)
+                at = bisect_right(firsts, start) - 1
+                if at != held:
+                    held, found = at, self._codes_or_fault(parts[at], model)
+                first, end = parts[at].first, min(stop, parts[at].first + parts[at].count)
                 if isinstance(found, Fault):
                     fault = found
                 else:
-                    whole.append(found[start - first : min(stop, end) - first])
-                start = min(stop, end)
-            yield item, fault or np.concatenate(whole)
+                    whole.append(found[start - first : end - first])
+                start = end
+            yield self.items[number], fault or np.concatenate(whole)
 
     def _codes_or_fault(self, part: Group | Fault, model: EntropyModel) -> NDArray[np.int64] | Fault:
         if isinstance(part, Fault):
