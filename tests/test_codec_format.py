@@ -163,6 +163,17 @@ def test_codes_that_take_no_bits_are_bounded_by_padding() -> None:
     reference.decode(data, example.model)
 
 
+def test_padding_after_words_is_none_of_them() -> None:
+    """One level takes no bits and asks for padding, the other takes some."""
+    spec = CodeSpec((1, 3), ((1, 1), (64, 64)))
+    example = example_of(Uniform(spec.entries), spec, [(1, 256, 256)], 1)
+    data = example.to_bytes()
+    words = Bitstream(data, "a.bvq").groups[0].words
+    assert 0 < len(words.rstrip(b"\0")) < len(words) - 7, "words, and padding after them"
+    assert holds(example, data)
+    assert np.array_equal(reference.decode(data, example.model)[0].codes, example.codes[0])
+
+
 def rebuilt(data: bytes, kind: bytes, payload: bytes) -> bytes:
     """With another payload and the right checksum."""
     return data[:START] + b"".join(chunk(*((kind, payload) if one[0] == kind else one)) for one in bvq.chunks(data))
