@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 REFERENCES = {
-    "Reed et al. 2017": (
-        "S. Reed, A. van den Oord, N. Kalchbrenner, S. Gómez Colmenarejo, Z. Wang, Y. Chen, D. Belov and N. de "
-        "Freitas. Parallel multiscale autoregressive density estimation. ICML, 2017."
-    ),
-    "Balle et al. 2019": (
-        "J. Ballé, N. Johnston and D. Minnen. Integer networks for data compression with latent-variable models. ICLR, "
-        "2019."
-    ),
+    "Balle et al. 2019": "J. Ballé, N. Johnston and D. Minnen. Integer networks for data compression with "
+    "latent-variable models. ICLR, 2019.",
     "Chang et al. 2022": "H. Chang, H. Zhang, L. Jiang, C. Liu and W. T. Freeman. MaskGIT: Masked generative image "
     "transformer. CVPR, 2022.",
     "Davison and Hinkley 1997": "A. C. Davison and D. V. Hinkley. Bootstrap Methods and their Application. Cambridge "
@@ -40,6 +34,8 @@ REFERENCES = {
     "NeurIPS, 2019.",
     "Radford et al. 2016": "A. Radford, L. Metz and S. Chintala. Unsupervised representation learning with deep "
     "convolutional generative adversarial networks. ICLR, 2016.",
+    "Reed et al. 2017": "S. Reed, A. van den Oord, N. Kalchbrenner, S. Gómez Colmenarejo, Z. Wang, Y. Chen, D. Belov "
+    "and N. de Freitas. Parallel multiscale autoregressive density estimation. ICML, 2017.",
     "Shi et al. 2016": "W. Shi et al. Real-time single image and video super-resolution using an efficient sub-pixel "
     "convolutional neural network. CVPR, 2016.",
     "Su et al. 2021": "J. Su, Y. Lu, S. Pan, A. Murtadha, B. Wen and Y. Liu. RoFormer: Enhanced transformer with "
