@@ -121,12 +121,12 @@ def test_a_scan_is_read_without_the_groups_of_the_others(name: str, monkeypatch:
     file, read = Bitstream(example.to_bytes(), "a.bvq"), []
     codes = file.codes
     monkeypatch.setattr(file, "codes", lambda group, model: read.append(group) or codes(group, model))
-    for number in reversed(range(len(example.items))):
+    for place in reversed(range(len(example.items))):
         read.clear()
-        ((item, found),) = file.decoded(example.model, [number])
-        assert item == example.items[number]
-        assert np.array_equal(found, example.codes[number])
-        first, end = file.starts[number : number + 2]
+        ((item, found),) = file.decoded(example.model, [place])
+        assert item == example.items[place]
+        assert np.array_equal(found, example.codes[place])
+        first, end = file.starts[place : place + 2]
         assert read == [group for group in file.groups if group.first < end and group.first + group.count > first]
     again = [found for _, found in file.decoded(example.model, [2, 0, 5, 0])]
     assert all(np.array_equal(found, example.codes[number]) for found, number in zip(again, [2, 0, 5, 0], strict=True))
