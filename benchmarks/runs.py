@@ -8,9 +8,10 @@ from typing import Any
 from brainvq import screen
 from brainvq.config import from_json
 from brainvq.errors import InputError
+from brainvq.evaluate_prior import SAMPLES
 from brainvq.models import open_model
 from brainvq.run import read_config
-from brainvq.session import SAMPLES, evaluate_run, finetune_run, stored_evaluation, train_run
+from brainvq.session import evaluate_run, finetune_run, stored_evaluation, train_run
 from brainvq.training.experiment import Experiment
 from brainvq.training.finetune import finetuning
 
