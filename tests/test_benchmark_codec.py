@@ -73,7 +73,7 @@ def test_entropy_models_that_are_shipped_are_trained_on_their_tokenizers() -> No
     trained = {each.run: each for each in TRAININGS}
     for name, dest in ENTROPIES.items():
         assert trained[name].preset == "context_previous"
-        assert f"{Path(dest).name}_half" == trained[name].tokenizer
+        assert Path(dest).name == trained[name].tokenizer
         assert dest in SHIPPED.values()
 
 
