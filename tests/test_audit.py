@@ -3,6 +3,7 @@
 The tokenizer is trained for one step, so its pictures are replaced by blurred ones wherever something must be found.
 """
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from brainvq.audit import audit_samples, calibrating, short_audit
+from brainvq.audit import audit_images, audit_samples, calibrating, short_audit
 from brainvq.audit.samples import read_samples
 from brainvq.config import override
 from brainvq.data.loader import open_cache
@@ -351,7 +352,21 @@ def test_evaluating_a_prior_audits_its_samples_and_the_report_says_so(root, tmp_
     assert found["flagged"]["images"] == 5
     assert found["data"]["held_out_subjects"] == len(SUBJECTS["validate"])
     assert all(pair["subject"] is None for pair in found["closest"]), "a result may be passed on"
+    assert not any("index" in key for pair in found["closest"] for key in pair if key != "sample_index")
     assert (run / "evaluation" / "validate-pairs.png").exists()
     page = write_report(run).read_text()
     assert "Not audited" not in page
     assert found["sentence"].partition(";")[0] in page
+
+
+def test_where_there_are_not_two_subjects_nothing_is_audited_and_no_old_pairs_are_left(root, tmp_path):
+    slices = {split: open_cache(source) for split, source in open_splits(root / "data").items() if split in SUBJECTS}
+    pipeline = load_generator(root / "prior", root / "tokenizer").pipeline
+    images = np.zeros((2, *SIZE), np.uint8)
+    for lonely in SUBJECTS:
+        alone = copy.copy(slices[lonely])
+        alone.subjects = ["1"] * len(alone)
+        both = {**slices, lonely: alone}
+        (tmp_path / "pairs.png").write_bytes(b"of another evaluation")
+        assert audit_images(images, pipeline, both["train"], both["validate"], tmp_path / "pairs.png") is None
+        assert not (tmp_path / "pairs.png").exists()

@@ -249,6 +249,16 @@ def test_all_that_is_broken_is_named_or_left_out(scans: Path, tmp_path: Path, ca
 
 
 @pytest.mark.usefixtures("halved")
+def test_as_many_broken_as_sound_ones_are_left_out(scans: Path, tmp_path: Path, call: Call) -> None:
+    for n in range(3):
+        (scans / f"z{n}.nii").write_bytes(b"no header")
+    code, _, err = call("reconstruct", "brain_f8", scans, "--out", tmp_path / "out", "--skip-broken")
+    assert code == 0, err
+    assert len([*(tmp_path / "out").rglob("*.nii*")]) == 3
+    assert err.count("left out: ") == 3
+
+
+@pytest.mark.usefixtures("halved")
 def test_one_broken_scan_among_others_says_how_to_go_on(scans: Path, tmp_path: Path, call: Call) -> None:
     words = ("reconstruct", "brain_f8", cut(scans / "a.nii.gz"), "--out", tmp_path / "out")
     assert "skip-broken" not in call(*words)[2]

@@ -60,3 +60,12 @@ def test_what_is_beyond_the_range_of_pixels_is_not_seen():
     term, _ = one.term(x_hat, x_hat.square().mean())
     term.backward()
     assert not x_hat.grad.any(), "a saved image is clipped there"
+
+
+def test_images_that_leave_no_patch_are_refused_before_a_run_is_made(call, slices_folder, tmp_path):
+    words = ("train", "keras_f8_ema", "--data", slices_folder, "--out", tmp_path / "run")
+    for widths, said in (("[]", "at least 1 item"), ("[4, 4, 4, 4, 4, 4]", "at least 64 x 64 pixels")):
+        code, out, err = call(*words, "--set", f'task.patches={{"widths": {widths}}}')
+        assert (code, out) == (2, "")
+        assert said in " ".join(err.split())
+        assert not (tmp_path / "run").exists()

@@ -259,6 +259,23 @@ def test_numbers_are_those_of_the_evaluation(run: Path, page: Page) -> None:
         assert f"{usage[f'{rate}_bits_per_pixel']:.4f}" in page.text
 
 
+def test_methods_tell_of_a_discriminator_and_of_what_fine_tuning_held(data, tmp_path: Path) -> None:
+    origin = {"preset": "small", "weights_sha256": "c" * 64, "codebook": "frozen", "encoder": "frozen"}
+    folder = begin(tmp_path / "sharp", data, finetuned_from=origin)
+    config = runs.read_config(folder)
+    config["experiment"]["task"]["patches"] = {"weight": 0.25, "widths": [16, 32], "learning_rate": 2e-4}
+    runs.write_json(folder / "config.json", config)
+    log(folder, 40)
+    text = Page(write_report(folder)).text
+    for told in (
+        "Training began with the weights of small (SHA-256 cccccccccccccccc); its encoder and codebook did not learn.",
+        "A discriminator of patches (Isola et al. 2017; 16 and 32 channels",
+        "0.25 times the length of that of the other terms (after Esser et al. 2021)",
+        "Spectral normalization for generative adversarial networks",
+    ):
+        assert told in text, told
+
+
 def test_methods_state_what_was_done(run: Path, page: Page) -> None:
     text = page.text[page.text.index("Ready to paste") :]
     for told in (

@@ -40,6 +40,8 @@ class Intake:
     scans: list[tuple[Entry, Path]] = field(default_factory=list)
     broken: list[InputError] = field(default_factory=list)
     labels: list[Path] = field(default_factory=list)
+    failed: int = 0
+    """Of `scans`, that could not be read; what is broken by its header is not among these."""
 
     def read(self, entry: Entry, name: Path) -> Scan | None:
         """One of `scans`, called `name`; None where it cannot be read, or is not needed, as one before could not."""
@@ -47,13 +49,15 @@ class Intake:
             scan = read(entry.path, files=entry.files, name=name.as_posix())
         except InputError as error:
             self.broken.append(error)
+            self.failed += 1
             return None
         if LABEL_FILE.match(entry.path.name) or evidence(scan.voxels).of_labels:
             self.labels.append(entry.path)
         return scan if self.skip or not self.broken else None
 
-    def refuse_broken(self, sound: int) -> None:
-        """Raises InputError with the first that cannot be read, unless they are skipped and some are `sound`."""
+    def refuse_broken(self) -> None:
+        """Raises InputError with the first that cannot be read, unless they are skipped and some are sound."""
+        sound = len(self.scans) - self.failed
         if not self.broken or (self.skip and sound):
             return
         if len(self.broken) == 1:
@@ -104,7 +108,7 @@ def scans_in(inputs: Sequence[Path], *, skip: bool = False, note: Note = silence
         except InputError as error:
             by_name = any(entry.files[:1] == (path,) for path in inputs)
             intake.broken.append(_of_few(entry, error) if by_name and len(entry.files) < FEWEST else error)
-    intake.refuse_broken(len(intake.scans))
+    intake.refuse_broken()
     return intake
 
 

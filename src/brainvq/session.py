@@ -221,10 +221,6 @@ def _evaluate_prior(
         anonymous=key is not None,
         progress=progress,
     )
-    pairs = folder / "evaluation" / f"{split}-pairs.png"
-    found.result["audit"] = audit_images(
-        found.images, generator.pipeline, caches["train"], caches[split], pairs, progress=progress or (lambda *_: None)
-    )
     _store(folder, split, found.result)
     save_prior_examples(
         folder,
@@ -236,6 +232,11 @@ def _evaluate_prior(
         real_images=found.real_images,
         orders=generator.orders,
     )
+    pairs = folder / "evaluation" / f"{split}-pairs.png"
+    found.result["audit"] = audit_images(
+        found.images, generator.pipeline, caches["train"], caches[split], pairs, progress=progress or (lambda *_: None)
+    )
+    _store(folder, split, found.result)
     return found.result
 
 
@@ -386,7 +387,7 @@ def _each_scan(
             del scan  # before the next is read: volumes are large
             if progress is not None:
                 progress(done, len(paths))
-        found.refuse_broken(len(found.scans) - len(found.broken))
+        found.refuse_broken()
     found.tell()
     return list(targets)
 

@@ -102,7 +102,7 @@ def _realism(found: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
 def _audit(found: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
     """Samples that are flagged as copies, beside how many of held-out slices are, and how many copies would be."""
     if found is None:
-        return [("flagged as copies, %", "not audited", "2 subjects needed")]
+        return [("flagged as copies, %", "not audited", "")]
     flagged, chance, seen = (f"{100 * found[name]['share']:.3g}" for name in ("flagged", "false_alarms", "sensitivity"))
     return [("flagged as copies, %", flagged, f"unseen {chance}, copies {seen}")]
 

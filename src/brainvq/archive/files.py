@@ -83,7 +83,7 @@ def compress_files(
             with atomic(targets[path]) as file:
                 file.write(data)
             packed.append(packed_of(path, Bitstream(data, str(path))))
-        found.refuse_broken(len(found.scans) - len(found.broken))
+        found.refuse_broken()
     found.tell()
     return packed
 

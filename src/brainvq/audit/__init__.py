@@ -106,15 +106,18 @@ def audit_images(
 ) -> dict[str, Any] | None:
     """The same of images (n, H, W) that `pipeline` decoded, against slices at hand; the closest are drawn to `pairs`.
 
-    None where there are no two held-out subjects to learn from. The result names no subjects.
+    None where there are no two subjects of either split. The result names no subjects, nor places in the data.
     """
-    if len(set(held_out.subjects)) < 2:
+    pairs.unlink(missing_ok=True)
+    if min(len(set(each.subjects)) for each in (train, held_out)) < 2:
         return None
     names = [f"sample {n}" for n in range(len(images))]
     samples = Samples(images, names, None, names)
     result = _Auditor(pipeline, train, held_out, progress).audit(samples, {}, named=False)
     pairs.parent.mkdir(parents=True, exist_ok=True)
-    _draw(result, samples, train, pairs)
+    _draw(result, samples, train, pairs, placed=False)
+    for pair in result["closest"]:
+        del pair["train_index"]  # slices lie in the order of names
     return result
 
 
@@ -222,12 +225,13 @@ def _closest(samples: Samples, nearest: Nearest, found: Audit, train: Cache, *, 
     ]
 
 
-def _draw(result: Mapping[str, Any], samples: Samples, train: Cache, path: Path) -> None:
+def _draw(result: Mapping[str, Any], samples: Samples, train: Cache, path: Path, *, placed: bool = True) -> None:
     slices = EightBit(train)
     pairs = []
     for one in result["closest"]:
         subject = f"subject {one['subject']}" if one["subject"] is not None else "a training subject"
-        place = f"image {one['train_index']} of train{', mirrored' if one['mirrored'] else ''}"
+        place = f"image {one['train_index']} of train" if placed else ""
+        place += f"{', ' if place else ''}mirrored" if one["mirrored"] else ""
         score = f"score {one['score']:.3f}, {'flagged' if one['flagged'] else 'not flagged'}"
         pairs.append(
             Pair(

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainvq.errors import InputError
+from brainvq.errors import InputError, counted
 from brainvq.metrics.generation import Images, Indices
 
 COARSE, FINE = 64, 128  # pixels of the longer side
@@ -74,7 +74,7 @@ class TrainingSlices:
         _, self.subject = np.unique(np.array(subjects, dtype=str), return_inverse=True)
         count = int(self.subject.max(initial=-1)) + 1
         if count < 2:
-            raise InputError(f"the training slices are of {count} subjects; who is near needs two at least")
+            raise InputError(f"the training slices are of {counted(count, 'subject')}; who is near needs two at least")
         self.images = images
         self.members = [np.flatnonzero(self.subject == each) for each in range(count)]
         self.thumbs = self._thumbs(advance)

@@ -82,7 +82,8 @@ def codes(facts: Facts) -> str:
 
 def training(record: Record, experiment: TokenizerExperiment, task: dict[str, Any]) -> str:
     train = experiment.train
-    sentences = [loss(task), optimiser(task.get("optimiser", {}), train.learning_rate), took(record, train)]
+    sentences = [*begun(record.facts), loss(task), optimiser(task.get("optimiser", {}), train.learning_rate)]
+    sentences += [took(record, train)]
     sentences.append(precision(train.precision))
     sentences.append(
         "The weights are those of the best SSIM on validate."
@@ -90,6 +91,19 @@ def training(record: Record, experiment: TokenizerExperiment, task: dict[str, An
         else "The weights are those of the last step."
     )
     return " ".join([*sentences, machine(record)])
+
+
+def begun(facts: Facts) -> list[str]:
+    """Where fine-tuning began, and what of it was held."""
+    origin = facts.finetuned_from
+    if origin is None:
+        return []
+    held = [name for name, state in (("encoder", origin.encoder), ("codebook", origin.codebook)) if state == "frozen"]
+    kept = f"; its {listed(held)} did not learn"
+    return [
+        f"Training began with the weights of {origin.preset or 'another model'} (SHA-256 {origin.weights_sha256[:16]})"
+        f"{kept if held else ''}."
+    ]
 
 
 def took(run: AnyRun, train: TrainConfig) -> str:

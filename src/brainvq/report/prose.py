@@ -69,6 +69,14 @@ def _reconstruction(task: dict[str, Any]) -> str:
     if task["structural"]:
         terms.append(f"{task['structural']:g} times 1 - SSIM (Wang 2004; as a loss, Zhao et al. 2017)")
     text = f"The loss is the sum of {listed([*terms, 'the losses of the quantizer'])}."
+    if patches := task.get("patches"):
+        widths = listed([str(n) for n in patches["widths"]])
+        text += (
+            f" A discriminator of patches (Isola et al. 2017; {widths} channels, 4 x 4 convolutions of stride 2 with "
+            "spectral normalisation, Miyato et al. 2018; hinge loss; Adam at a learning rate of "
+            f"{patches['learning_rate']:g}) was trained beside it; its gradient at the reconstruction was scaled to "
+            f"{patches['weight']:g} times the length of that of the other terms (after Esser et al. 2021)."
+        )
     if task["forgive"]:
         text += " What lies beyond black or white where the original is black or white is no error."
     if task["crop"] < 1:

@@ -13,6 +13,8 @@ REFERENCES = {
     "University Press, 1997.",
     "Glorot and Bengio 2010": "X. Glorot and Y. Bengio. Understanding the difficulty of training deep feedforward "
     "neural networks. AISTATS, 2010.",
+    "Esser et al. 2021": "P. Esser, R. Rombach and B. Ommer. Taming transformers for high-resolution image synthesis. "
+    "CVPR, 2021.",
     "Goodfellow et al. 2014": "I. Goodfellow, J. Pouget-Abadie, M. Mirza, B. Xu, D. Warde-Farley, S. Ozair, A. "
     "Courville and Y. Bengio. Generative adversarial nets. NeurIPS, 2014.",
     "He et al. 2016": "K. He, X. Zhang, S. Ren and J. Sun. Deep residual learning for image recognition. CVPR, 2016.",
@@ -22,10 +24,14 @@ REFERENCES = {
     "reducing internal covariate shift. ICML, 2015.",
     "Jelinek and Mercer 1980": "F. Jelinek and R. L. Mercer. Interpolated estimation of Markov source parameters from "
     "sparse data. Workshop on Pattern Recognition in Practice, 1980.",
+    "Isola et al. 2017": "P. Isola, J.-Y. Zhu, T. Zhou and A. A. Efros. Image-to-image translation with conditional "
+    "adversarial networks. CVPR, 2017.",
     "Kingma and Ba 2015": "D. P. Kingma and J. Ba. Adam: A method for stochastic optimization. ICLR, 2015.",
     "Lee et al. 2022": "D. Lee, C. Kim, S. Kim, M. Cho and W.-S. Han. Autoregressive image generation using residual "
     "quantization. CVPR, 2022.",
     "Loshchilov and Hutter 2019": "I. Loshchilov and F. Hutter. Decoupled weight decay regularization. ICLR, 2019.",
+    "Miyato et al. 2018": "T. Miyato, T. Kataoka, M. Koyama and Y. Yoshida. Spectral normalization for generative "
+    "adversarial networks. ICLR, 2018.",
     "Mentzer et al. 2023": "F. Mentzer, D. Minnen, E. Agustsson and M. Tschannen. Finite scalar quantization: VQ-VAE "
     "made simple. arXiv:2309.15505, 2023.",
     "Otsu 1979": "N. Otsu. A threshold selection method from gray-level histograms. IEEE Transactions on Systems, "

@@ -41,6 +41,15 @@ class Spec(BaseModel):
         return [[math.ceil(n / s) for n, s in zip(size, stride, strict=True)] for stride in self.strides]
 
 
+class FinetunedFrom(BaseModel):
+    """The model that fine-tuning began with, and what of it learned."""
+
+    preset: str | None
+    weights_sha256: str
+    codebook: Literal["trained", "frozen"]
+    encoder: Literal["trained", "frozen"] = "trained"
+
+
 class Facts(BaseModel):
     """config.json, but for the experiment. Null is what only the end of training knows."""
 
@@ -58,6 +67,7 @@ class Facts(BaseModel):
     images_seen: int | None
     wall_time_s: float | None
     weights_sha256: str | None
+    finetuned_from: FinetunedFrom | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -122,6 +122,7 @@ def train(
         start.into(tokenizer)
     with accelerator.main_process_first():
         caches = open_data(data, experiment.data, tokenizer.spec.multiple, accelerator.device, watch)
+    experiment.task.refuse_size(caches["train"].size, tokenizer.spec.multiple)
     total = experiment.train.total(len(caches["train"]))
     config = runs.describe_run(
         kind="tokenizer",

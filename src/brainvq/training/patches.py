@@ -7,15 +7,17 @@ the last layer, so that no second pass through the decoder is needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import torch
 from accelerate import Accelerator
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
 from brainvq.config import Config
+from brainvq.errors import InputError
 from brainvq.networks.patch_discriminator import PatchDiscriminator
 from brainvq.training.optimise import OptimiserConfig, Updates
 
@@ -30,8 +32,17 @@ class PatchConfig(Config):
     """
 
     weight: PositiveFloat = 0.5
-    widths: tuple[PositiveInt, ...] = (32, 64, 128)
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=8)] = (32, 64, 128)
     learning_rate: PositiveFloat = 2e-4
+
+    def refuse_size(self, size: Sequence[int]) -> None:
+        """Raises InputError where images of so many pixels leave no patch, or are volumes."""
+        least = 2 ** len(self.widths)
+        if len(size) != 2 or min(size) < least:
+            raise InputError(
+                f"task.patches judges images of two axes and at least {least} x {least} pixels; training sees "
+                f"{' x '.join(map(str, size))}. Give fewer task.patches.widths, or leave task.patches out."
+            )
 
 
 class Patches:

@@ -51,6 +51,11 @@ class Config(PartConfig):
     lying: bool = False
     optimiser: OptimiserConfig = OptimiserConfig()
 
+    def refuse_size(self, size: Sequence[int], multiple: Sequence[int]) -> None:
+        """Raises InputError where images of `size` pixels cannot be trained on so."""
+        if self.patches is not None:
+            self.patches.refuse_size(trained_size(self.crop, size, multiple))
+
 
 class TokenizerTask:
     """Trains `tokenizer` on batches x (B, 1, *S) in [-1, 1] whose training set has pixels of `variance`."""
