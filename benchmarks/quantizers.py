@@ -19,7 +19,6 @@ QUANTIZERS = Comparison(
             "tokenizer.network.dim=8",
         ),
         "fsq": ('tokenizer.quantizer={"kind": "quantizers.fsq", "levels": [8, 4, 4]}', "tokenizer.network.dim=3"),
-        "simvq": ('tokenizer.quantizer={"kind": "quantizers.simvq", "entries": 128}',),
         "residual": (
             'tokenizer.quantizer={"kind": "quantizers.residual", "stages": ['
             '{"kind": "quantizers.vq", "entries": 16, "decay": 0.9}, '

@@ -36,7 +36,7 @@ OTHER_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "quantizers.fsq": [{"levels": (8, 4, 4)}],
     "quantizers.normalized": [{"code_dim": 3, "revive_below": 0.0}],
     "quantizers.residual": [
-        {"stages": ({"kind": "quantizers.simvq"}, {"kind": "quantizers.vq", "codebook": "gradient"})},
+        {"stages": ({"kind": "quantizers.normalized"}, {"kind": "quantizers.vq", "codebook": "gradient"})},
         {"stages": ({"kind": "quantizers.fsq"}, {"kind": "quantizers.normalized"}, {"kind": "quantizers.residual"})},
     ],
 }

@@ -12,13 +12,13 @@ from torch.nn import functional as F
 import laws
 from brainvq.config import from_json, to_json
 from brainvq.errors import InputError
-from brainvq.quantizers import fsq, normalized, simvq, vq
+from brainvq.quantizers import fsq, normalized, vq
 from brainvq.quantizers.base import Quantized, QuantizerConfig
 from brainvq.quantizers.residual import Config, ResidualQuantizer
 
 VQ = vq.Config(entries=16)
-SIMVQ = simvq.Config(entries=8)
-MIXED = (vq.Config(entries=16, codebook="gradient"), SIMVQ, normalized.Config(entries=8), fsq.Config())
+SECOND = vq.Config(entries=8, codebook="gradient")
+MIXED = (vq.Config(entries=16, codebook="gradient"), SECOND, normalized.Config(entries=8), fsq.Config())
 
 
 def build(*stages: QuantizerConfig, batches: int = 30) -> ResidualQuantizer:
@@ -89,7 +89,7 @@ def test_stages_added_up_would_pass_it_several_times() -> None:
 
 def test_each_stage_pulls_the_encoder_by_its_own_commitment() -> None:
     """And no stage's loss reaches into another stage."""
-    quantizer, z = build(MIXED[0], SIMVQ).eval(), laws.latents(6, 5).requires_grad_()
+    quantizer, z = build(MIXED[0], SECOND).eval(), laws.latents(6, 5).requires_grad_()
     found = quantizer(z)
     assert set(found.losses) == {f"{name}_{n}" for name in ("commitment", "codebook") for n in (1, 2)}
     first, second = quantizer.stages

@@ -48,14 +48,6 @@ def _normalized(part: dict[str, Any]) -> str:
     return text + "."
 
 
-def _simvq(part: dict[str, Any]) -> str:
-    return (
-        f"Each vector of the encoder is replaced by the nearest of {part['entries']:,} codebook entries, which are "
-        "frozen normal random vectors under one learned linear map (SimVQ, Zhu et al. 2024); gradients pass straight "
-        f"through, the map is learned by the codebook loss, and the commitment loss has weight {part['commitment']:g}."
-    )
-
-
 def _residual(part: dict[str, Any]) -> str:
     told = [SENTENCES.get(stage["kind"], settings)(stage) for stage in part["stages"]]
     text = (
@@ -71,6 +63,5 @@ SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "quantizers.vq": _vq,
     "quantizers.fsq": _fsq,
     "quantizers.normalized": _normalized,
-    "quantizers.simvq": _simvq,
     "quantizers.residual": _residual,
 }

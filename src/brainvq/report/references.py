@@ -67,8 +67,6 @@ REFERENCES = {
     "normalization. ICLR, 2019.",
     "Zhao et al. 2017": "H. Zhao, O. Gallo, I. Frosio and J. Kautz. Loss functions for image restoration with neural "
     "networks. IEEE Transactions on Computational Imaging 3(1), 2017.",
-    "Zhu et al. 2024": "Y. Zhu, B. Li, Y. Xin, Z. Xia and L. Xu. Addressing representation collapse in vector "
-    "quantized models with one linear layer. arXiv:2411.02038, 2024.",
 }
 
 
