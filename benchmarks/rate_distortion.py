@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -268,21 +271,27 @@ def spread(total: int, images: int | None) -> list[int]:
     return [int(i) for i in np.linspace(0, total - 1, images).round()]
 
 
-def run(images: int | None) -> dict[str, Any]:
-    """Measure every codec. Only a whole run keeps what it has measured."""
+def _measured(number: int, images: int | None) -> dict[str, Any]:
+    """One codec, on one core. Only a whole run keeps what it has measured."""
     from benchmarks.codecs import CODECS
 
     torch.set_num_threads(1)
-    source = open_splits(str(OASIS))["validate"]
-    slices = open_cache(source)
+    slices, codec = open_cache(open_splits(str(OASIS))["validate"]), CODECS[number]
     indices = spread(len(slices), images)
-    whole = len(indices) == len(slices)
-    if whole:
-        (RUNS / "rate_distortion").mkdir(parents=True, exist_ok=True)
-    codecs = [
-        measure(codec, slices, indices, RUNS / "rate_distortion" / f"{codec.name}.json" if whole else None)
-        for codec in CODECS
-    ]
+    if len(indices) < len(slices):
+        return measure(codec, slices, indices, None)
+    (RUNS / "rate_distortion").mkdir(parents=True, exist_ok=True)
+    return measure(codec, slices, indices, RUNS / "rate_distortion" / f"{codec.name}.json")
+
+
+def run(images: int | None) -> dict[str, Any]:
+    """Measure every codec, as many at a time as there are cores."""
+    from benchmarks.codecs import CODECS
+
+    slices = open_cache(open_splits(str(OASIS))["validate"])
+    indices = spread(len(slices), images)
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as processes:
+        codecs = [*processes.map(_measured, range(len(CODECS)), repeat(images))]
     data = {
         "name": "oasis",
         "split": "validate",
