@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.card import NOTICE, SHIP, card
 from brainvq.archive.codec import ENTROPY, load_codec
-from brainvq.codec.entropy import to_bytes
+from brainvq.codec.entropy import load, to_bytes
 from brainvq.errors import InputError
 from brainvq.models import open_model
 from brainvq.run import read_config, write_json
@@ -62,10 +62,16 @@ def ship_entropy(prior: Path, dest: Path) -> Path:
     """Write the entropy model of a prior's run beside the tokenizer `dest`, and return its path.
 
     Raises:
-        InputError: the prior has none, it is too large, or the tokenizer is another than the prior's.
+        InputError: the prior has none, it is too large, the tokenizer is another than the prior's, or has another
+            entropy model already: the files that were made with that one could not be read without it.
     """
     model = load_codec(prior, dest).entropy
     data = to_bytes(model)
+    if (dest / ENTROPY).exists() and (there := load(dest / ENTROPY).sha256) != model.sha256:
+        raise InputError(
+            f"{dest / ENTROPY} is the entropy model {there[:12]}, which files may have been made with, and that of "
+            f"{prior} is {model.sha256[:12]}. Ship it under another name, or remove the old one if no release has it."
+        )
     if len(data) > LARGEST:
         raise InputError(f"the entropy model of {prior} has {len(data):,} bytes; at most {LARGEST:,} are shipped.")
     _write(dest / ENTROPY, data)

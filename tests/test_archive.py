@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -25,7 +26,7 @@ from brainvq.data.frame_bytes import frame_to_bytes
 from brainvq.data.scan import Scan, read
 from brainvq.data.transforms import frame_of
 from brainvq.errors import InputError
-from brainvq.pipeline import load
+from brainvq.pipeline import Pipeline, load
 from brainvq.presets import preset
 from brainvq.session import train_run
 
@@ -259,6 +260,150 @@ def test_slices_of_a_head_follow_each_other_and_those_of_two_do_not(codec: Codec
     assert all(
         same(*both) for both in zip(neighbours.decompress(data), codec.decompress(codec.compress(scans)), strict=True)
     )
+
+
+def picture(path: Path, side: int = 16) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((side, side), np.uint8)).save(path)
+    return path
+
+
+def packed_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.bvq")}
+
+
+def refuse_to_encode(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Pipeline, scan: object) -> None:
+        raise AssertionError("nothing is to be encoded")
+
+    monkeypatch.setattr(Pipeline, "encode", fail)
+
+
+def test_pictures_that_would_be_unpacked_under_one_name_are_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_encode(monkeypatch)
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    picture(scans / "a.png")
+    picture(scans / "a.jpg")
+    with pytest.raises(InputError, match=r"a\.jpg and .*a\.png would both be unpacked as a\.png\. Rename one"):
+        compress_files(Path("brain_f8"), [scans], out)
+    (scans / "a.png").unlink()
+    picture(scans / "a.png" / "b.png")
+    with pytest.raises(InputError, match=r"a\.png would be a file, and a folder with a\.png/b\.png in it"):
+        compress_files(Path("brain_f8"), [scans], out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["a\\b.png", "C:a.png", "x" * 248 + ".png", "x" * 249 + ".hdr"])
+def test_names_that_could_not_be_written_are_refused_before_any_work(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_encode(monkeypatch)
+    path = tmp_path / name
+    if name.endswith(".hdr"):
+        nib.save(nib.Nifti1Pair(head(), np.eye(4)), path)
+    else:
+        Image.fromarray(np.zeros((16, 16), np.uint8)).save(path, format="PNG")
+    with pytest.raises(InputError, match="Rename"):
+        compress_files(Path("brain_f8"), [path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_of_251_bytes_comes_back(tmp_path: Path) -> None:
+    path = picture(tmp_path / ("x" * 247 + ".png"))
+    (packed,) = compress_files(Path("brain_f8"), [path], tmp_path / "out")
+    assert [one.name for one in decompress_files([packed.path], tmp_path / "back")] == [path.name]
+
+
+def test_scans_of_one_name_in_a_file_are_numbered(codec: Codec, tmp_path: Path) -> None:
+    slice_, volume = Scan(np.zeros((16, 16), np.uint8), None, None, ""), Scan(head(), np.eye(4), None, "h.nii.gz")
+    names = ["1.png", "1.jpg", "1-2.png", "a/1.png", "1.png"]
+    path = tmp_path / "a.bvq"
+    path.write_bytes(codec.compress([*(replace(slice_, name=name) for name in names), volume, volume]))
+    found = [one.relative_to(tmp_path / "out").as_posix() for one in decompress_files([path], tmp_path / "out")]
+    assert found == ["1.png", "1-3.png", "1-2.png", "a/1.png", "1-4.png", "h.nii.gz", "h-2.nii.gz"]
+
+
+def test_a_name_that_is_a_file_and_a_folder_is_refused_before_any_work(
+    codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, slice_ = tmp_path / "a.bvq", Scan(np.zeros((16, 16), np.uint8), None, None, "")
+    path.write_bytes(codec.compress([replace(slice_, name="a.png/b.png"), replace(slice_, name="a.png")]))
+    monkeypatch.setattr("brainvq.archive.files._scans", None)
+    with pytest.raises(InputError, match=r"a\.png would be a file, and a folder"):
+        decompress_files([path], tmp_path / "out")
+
+
+def test_folders_of_one_name_keep_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nest = tmp_path / "nest"
+    for name in ("a", "b", "nest/c", "nest/d", "nest/deep/e"):
+        picture(nest / f"{name}.png")
+    compress_files(Path("brain_f8"), [nest], tmp_path / "packed")
+    assert packed_below(tmp_path / "packed") == {"nest.bvq", "nest/nest.bvq", "nest/nest/deep/e.png.bvq"}
+    assert len(decompress_files([tmp_path / "packed"], tmp_path / "back")) == 5
+    for name in ("A/imgs/1", "A/imgs/2", "B/imgs/3", "B/imgs/4"):
+        picture(tmp_path / f"{name}.png")
+    monkeypatch.chdir(nest)
+    given = [Path("../A/imgs"), Path("../B/imgs")]
+    compress_files(Path("brain_f8"), given, tmp_path / "two")
+    assert packed_below(tmp_path / "two") == {"A/imgs.bvq", "B/imgs.bvq"}
+
+
+def test_a_folder_of_too_many_pictures_becomes_several_files(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brainvq.archive.names.MOST_SCANS", 3)
+    monkeypatch.setattr("brainvq.codec.header.MOST_SCANS", 3)
+    packed = compress_files(Path("brain_f8"), [images], tmp_path / "out")
+    assert [(one.path.name, one.scans) for one in packed] == [(f"{images.name}-{n}.bvq", 3 - n // 3) for n in (1, 2, 3)]
+    assert len(decompress_files([tmp_path / "out"], tmp_path / "back")) == 8
+
+
+def test_python_takes_one_scan_or_path_and_refuses_groups_of_none(codec: Codec, images: Path) -> None:
+    path = sorted(images.iterdir())[0]
+    for one in (str(path), path, read(path)):
+        assert codec.compress(one) == codec.compress([one])
+    for group in (0, -1):
+        with pytest.raises(InputError, match=f"groups of {group} slices"):
+            codec.compress([path], group=group)
+
+
+def test_scans_are_asked_for_by_any_iterable_of_numbers_that_there_are(codec: Codec, images: Path) -> None:
+    paths = sorted(images.iterdir())
+    file = Bitstream(codec.compress(paths), "a.bvq")
+    assert [item.name for item, _ in codec.scans(file, iter([2, 0]))] == [paths[2].name, paths[0].name]
+    for number in (8, -1):
+        with pytest.raises(InputError, match=rf"8 scans, counted from 0; scan {number} is none"):
+            list(codec.scans(file, [number]))
+
+
+def test_a_file_without_scans_is_refused(call: Call, codec: Codec, tmp_path: Path) -> None:
+    path = tmp_path / "a.bvq"
+    path.write_bytes(Writer(codec.header, codec.entropy).finish())
+    code, _, err = call("decompress", path, "--out", tmp_path / "out")
+    assert code == 2
+    assert "holds no scan" in err
+
+
+def test_files_that_lost_their_header_are_left_out_and_a_lost_index_is_told(
+    call: Call, codec: Codec, images: Path, tmp_path: Path
+) -> None:
+    files, out = tmp_path / "files", tmp_path / "out"
+    files.mkdir()
+    data = codec.compress(sorted(images.iterdir())[:2])
+    (files / "a.bvq").write_bytes(data[:20] + b"\xff\xff" + data[22:])
+    (files / "b.bvq").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert call("decompress", files, "--out", out)[0] == 2
+    code, shown, err = call("decompress", files, "--out", out, "--skip-broken")
+    assert code == 0, err
+    assert "2 images" in shown
+    assert "a.bvq: its header is damaged" in " ".join(err.split())
+    assert "its index is damaged" in " ".join(err.split())
+    (files / "b.bvq").unlink()
+    code, _, err = call("decompress", files, "--out", tmp_path / "other", "--skip-broken")
+    assert code == 2
+    assert "header is damaged" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from benchmarks.codec import Head, Way, heads, nearest, needed, quality, speeds
 from benchmarks.results import ENTROPIES, SHIPPED, TRAININGS
 from benchmarks.ship import ENTROPY, ship_entropy
 from brainvq import models
+from brainvq.codec import entropy
 from brainvq.config import override
 from brainvq.data.scan import Scan
 from brainvq.errors import InputError
@@ -95,6 +96,12 @@ def test_an_entropy_model_is_shipped_beside_its_own_tokenizer(slices_folder: Pat
     beside, whole = load_codec(dest).entropy, load_codec(prior).entropy
     assert beside.sha256 == whole.sha256
     assert beside.takes_previous
+    assert ship_entropy(prior, dest) == dest / ENTROPY, "the same again"
+    other = entropy.to_bytes(entropy.build("uniform", beside.entries, {}))
+    (dest / ENTROPY).write_bytes(other)
+    with pytest.raises(InputError, match=rf"files may have been made with.*{whole.sha256[:12]}"):
+        ship_entropy(prior, dest)
+    assert (dest / ENTROPY).read_bytes() == other
     with pytest.raises(InputError, match="was trained on the codes of"):
         ship_entropy(prior, tokenizers[1])
     assert json.loads((dest / "config.json").read_text())["weights_sha256"] == models.open_model(dest).weights_sha256

@@ -1,5 +1,7 @@
 """The context model in the codec: its bits are the prior's, and the same whatever adds them up."""
 
+import decimal
+import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,15 +12,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from brainvq.codec import coder, context, entropy, reference
+from brainvq.codec import coder, context, context_arrays, entropy, reference
 from brainvq.codec.context import Context, cumulated, exponentials
 from brainvq.codec.context_arrays import LIMIT, check
 from brainvq.codec.entropy import TOTAL
 from brainvq.codes import Codes, CodeSpec
 from brainvq.errors import InputError
+from brainvq.networks import whole
+from brainvq.priors import context as prior_context
 from test_context import FLAT, RESIDUAL, SOLID, SPECS, TWO_LEVELS, given_of, random_codes, shaken
 
 Integers = NDArray[np.int64]
+
+EXPONENTIALS = "f7d15c0bed1a3fa97ae68a84d26215805c1ad7fc12ccf7c9f73c5e718eb4afdd"
+"""SHA-256 of the table that all files with a context model are made with."""
 
 
 def model_of(prior: Any, numbers: type[Any] = np.float32) -> Context:
@@ -309,6 +316,44 @@ def test_exponentials_are_what_they_are_called() -> None:
     assert int((powers > 0).sum()) == 1110, "as docs/format.md says"
     assert (np.diff(powers) <= 0).all()
     assert np.abs(powers - TOTAL * np.exp(-np.arange(len(powers)) / 64)).max() <= 0.5000001
+
+
+def test_exponentials_depend_on_no_setting_of_the_process() -> None:
+    powers = exponentials()
+    assert hashlib.sha256(powers.astype("<i8").tobytes()).hexdigest() == EXPONENTIALS
+    with decimal.localcontext(decimal.Context(prec=3, rounding=decimal.ROUND_UP, Emin=0, Emax=9)):
+        exponentials.cache_clear()
+        assert np.array_equal(exponentials(), powers)
+
+
+def test_bounds_are_those_under_which_the_prior_learns() -> None:
+    assert (context_arrays.LIMIT, context_arrays.LARGEST_HIDDEN) == (whole.LIMIT, whole.LARGEST_HIDDEN)
+    assert context_arrays.MOST_ENTRIES == prior_context.MOST_ENTRIES
+
+
+def test_what_a_model_takes_in_memory_counts_what_codes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    prior = shaken(*FLAT, previous=True)
+    model = model_of(prior)
+    assert model.numbers == (12 + 13) * 6 > max(model.entries) + 1
+    assert entropy.build("uniform", (9, 300), {}).numbers == 301
+    seen: list[int] = []
+    tables = model.tables
+
+    def watched(number: int, grids: Any, known: Integers, previous: Integers) -> NDArray[np.uint32]:
+        seen.append(len(known))
+        return tables(number, grids, known, previous)
+
+    monkeypatch.setattr(model, "tables", watched)
+    monkeypatch.setattr(coder, "AT_ONCE", 2 * model.numbers * 6)
+    coder.compress(model, prior.grids, flat(prior, random_codes(prior, 8)), [1] * 8)
+    assert max(seen) == 2
+
+
+def test_a_codebook_too_large_for_exact_tables_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, arrays = shaken(*FLAT).entropy()
+    monkeypatch.setattr(context_arrays, "MOST_ENTRIES", 4)
+    with pytest.raises(InputError, match="5 entries; at most 4"):
+        check((5,), arrays)
 
 
 def test_frequencies_follow_the_logits_and_none_is_zero() -> None:

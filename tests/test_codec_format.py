@@ -3,6 +3,7 @@
 import re
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,9 +14,9 @@ from hypothesis import strategies as st
 
 from benchmarks.fuzz import bvq
 from benchmarks.fuzz.bvq_seeds import Example, example_of, examples
-from brainvq.codec import reference
+from brainvq.codec import header, reference
 from brainvq.codec.bitstream import Bitstream, Fault
-from brainvq.codec.entropy import EntropyModel
+from brainvq.codec.entropy import KINDS, EntropyModel
 from brainvq.codec.fields import START, Fields, chunk, number, numbers, text, texts
 from brainvq.codec.header import DENSEST, LARGEST_TABLE, MOST_CODES, Header, Item, pack_items, unpack_items
 from brainvq.codec.uniform import Uniform
@@ -252,11 +253,40 @@ def test_names_of_any_bytes_come_back_and_long_ones_are_refused() -> None:
         pack_items([items[0]] * ((1 << 16) + 1))
 
 
+def test_too_many_scans_are_refused_when_the_first_of_them_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = examples()["uniform"]
+    writer = example.writer()
+    with pytest.raises(InputError, match="Rename"):
+        writer.add(replace(example.items[0], name="x" * 1025), example.codes[0])
+    monkeypatch.setattr(header, "MOST_SCANS", 1)
+    writer.add(example.items[0], example.codes[0])
+    with pytest.raises(InputError, match="too many for one file"):
+        writer.add(example.items[0], example.codes[0])
+
+
+def test_a_file_that_would_be_too_large_to_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(examples()["uniform"].to_bytes())
+    monkeypatch.setattr("brainvq.codec.writer.LARGEST_FILE", size)
+    examples()["uniform"].to_bytes()
+    for largest in (size - 1, 50):
+        monkeypatch.setattr("brainvq.codec.writer.LARGEST_FILE", largest)
+        with pytest.raises(InputError, match=f"more than {largest:,} bytes"):
+            examples()["uniform"].to_bytes()
+
+
+def test_the_document_names_every_entropy_model() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
+    (row,) = re.findall(r"^\| text \| the kind of the entropy model: (.*) \|$", page, re.MULTILINE)
+    for kind in KINDS:
+        assert f"`{kind}`" in row
+        assert f"\n**{kind}**. " in page
+
+
 def test_an_image_of_too_many_codes_is_refused() -> None:
     spec, side = CodeSpec((2,), ((1, 1),)), 1 << 11
-    header = Header("0" * 32, "0" * 32, "uniform", "", spec, False)
+    head = Header("0" * 32, "0" * 32, "uniform", "", spec, False)
     with pytest.raises(InputError, match="smaller images"):
-        Writer(header, Uniform((2,))).add(
+        Writer(head, Uniform((2,))).add(
             Item("a", None, 1, (side, side + 1), b""), np.zeros((1, MOST_CODES + side), np.int64)
         )
 

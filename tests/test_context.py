@@ -199,6 +199,8 @@ def test_what_cannot_be_exact_or_quick_is_refused(settings: dict[str, Any], said
         Config(**SMALL).build(*FLAT, (Numeric(name="age", low=0, high=1),))
     with pytest.raises(InputError, match="logits"):
         Config(**SMALL).build(CodeSpec((1 << 14,), ((1, 1),)), (128, 128))
+    with pytest.raises(InputError, match=r"16,384 each.*smaller codebook"):
+        Config(**SMALL).build(CodeSpec(((1 << 14) + 1,), ((1, 1),)), (2, 2))
     with pytest.raises(InputError, match="places"):
         Config(**SMALL).build(CodeSpec((1,), ((1, 1),)), (2048, 2048))
 

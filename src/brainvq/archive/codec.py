@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -52,18 +52,20 @@ class Codec:
                 f"{list(pipeline.spec.entries)}. Give the prior that was trained on this tokenizer."
             )
 
-    def compress(self, scans: Iterable[Scan | str | Path], *, group: int = GROUP) -> bytes:
-        """One file of all `scans`, or of the files at these paths, in their order. Slices whose names differ in one
-        number follow each other in a head, for an entropy model that looks at the slice before.
+    def compress(self, scans: Scan | str | Path | Iterable[Scan | str | Path], *, group: int = GROUP) -> bytes:
+        """One file of all `scans`, or of the files at these paths, in their order; or of a single one. Slices whose
+        names differ in one number follow each other in a head, for an entropy model that looks at the slice before.
 
         Args:
             group: slices that share a chunk at most; damage costs one.
 
         Raises:
-            InputError: there are none, or too many; or what `Pipeline.encode` raises.
+            InputError: there are none, or too many; `group` is none; or what `Pipeline.encode` raises.
         """
+        if group < 1:
+            raise InputError(f"groups of {group} slices. Give 1 at least, or leave it at {GROUP}.")
         writer, before = Writer(self.header, self.entropy, group=group), None
-        for scan in scans:
+        for scan in [scans] if isinstance(scans, Scan | str | Path) else scans:
             encoded = self.pipeline.encode(scan)
             item = _item(encoded)
             codes = self.pipeline.spec.flatten(encoded.codes).cpu().numpy()
@@ -88,18 +90,18 @@ class Codec:
             found.append(scan)
         return found
 
-    def scans(self, file: Bitstream, which: Sequence[int] | None = None) -> Iterator[tuple[Item, Scan | Fault]]:
+    def scans(self, file: Bitstream, which: Iterable[int] | None = None) -> Iterator[tuple[Item, Scan | Fault]]:
         """Each scan of a parsed file, decoded when it is asked for, or what is wrong with the group that it lies in.
 
         Args:
             which: numbers of scans; None for all. No group is decoded but those in which they lie.
 
         Raises:
-            InputError: the file was made by another model, or tells of frames that cannot be.
+            InputError: the file was made by another model, tells of frames that cannot be, or has no scan of such a
+                number.
         """
         self.refuse_other(file)
-        frames = frames_of(file)
-        numbers = range(len(file.items)) if which is None else which
+        frames, numbers = frames_of(file), file.numbers(which)
         for number, (item, found) in zip(numbers, file.decoded(self.entropy, numbers), strict=True):
             if isinstance(found, Fault):
                 yield item, found

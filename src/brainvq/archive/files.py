@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from brainvq.archive.codec import Codec, codec_of, frames_of, load_codec
+from brainvq.archive.names import SUFFIX, Named, packed_names, refuse_nested, unpacked_names
 from brainvq.codec.bitstream import Bitstream, Fault
-from brainvq.codec.header import Header, Item
+from brainvq.codec.header import LARGEST_FILE, Header
 from brainvq.codec.uniform import Uniform
 from brainvq.data import scan as scans
-from brainvq.data.entries import Entry
-from brainvq.data.layouts import natural
-from brainvq.data.scan import NIFTI, Scan
-from brainvq.data.transforms import Frame
+from brainvq.data.scan import Scan
 from brainvq.errors import InputError, counted
 from brainvq.files import gather, outputs, staged
-from brainvq.inputs import Intake, Note, lossless, scans_in
+from brainvq.inputs import Intake, Note, scans_in
 from brainvq.inputs import silence as silent
 from brainvq.writing import atomic
 
-SUFFIX = ".bvq"
-LARGEST_FILE = 1 << 30
-LONGEST_NAME = 255  # bytes of a file's name without its folders
 Progress = Callable[[int, int], None]
-Named = list[tuple[Entry, Path]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,8 @@ def compress_files(
     `skip_broken` those of all that can be read. `note` is told of what is left out.
 
     Raises:
-        InputError: an input cannot be read, or an output exists and `force` is not set.
+        InputError: an input cannot be read, an output exists and `force` is not set, or there are names that
+            `decompress_files` could not write.
     """
     codec = load_codec(model, tokenizer)
     if codec.entropy.kind == Uniform.kind:
@@ -68,7 +62,7 @@ def compress_files(
             "brainvq train histogram --tokenizer MODEL --data DATA --out PRIOR, then compress with PRIOR"
         )
     found = scans_in(inputs, skip=skip_broken, note=note)
-    files = _files(found.scans)
+    files = packed_names(found.scans)
     paths = outputs(list(files), out, force=force)
     read = _Reading(found, progress)
     packed = []
@@ -102,20 +96,15 @@ def decompress_files(
     """The images of every file, into `out`; a JPEG has become a PNG, and any volume a NIfTI.
 
     By `model`, or by the shipped one that the file names. `out` gets all of them, or none; with `skip_broken` those
-    that a damaged file has not lost, and `note` is told of the others.
+    that damaged files have not lost, and `note` is told of the others.
 
     Raises:
         InputError: a file is damaged, is none, or is of another model; or an output exists and `force` is not set.
     """
-    files = [opened(path) for path, _ in gather(inputs, (SUFFIX,))]
-    if not skip_broken:
-        for file in files:
-            file.refuse_damage()
-    names = [
-        _path(item, frame, file) for file in files for item, frame in zip(file.items, frames_of(file), strict=True)
-    ]
+    named, lost = _readable(inputs, skip_broken)
+    files, names = [file for file, _ in named], [name for _, each in named for name in each]
     paths = outputs(names, out, force=force)
-    lost: list[InputError] = []
+    refuse_nested(names)
     with staged(paths, out) as targets:
         for done, (path, found) in enumerate(zip(paths, _scans(files, model, tokenizer), strict=True), start=1):
             if isinstance(found, InputError):
@@ -129,7 +118,30 @@ def decompress_files(
             raise lost[0]
     for error in lost:
         note(f"left out: {error}")
+    for file in files:
+        for fault in file.faults:
+            if not fault.count:
+                note(f"{file.name}: {file.told(fault)}; no scan is lost by that")
     return list(targets)
+
+
+def _readable(inputs: Sequence[Path], skip: bool) -> tuple[list[tuple[Bitstream, list[Path]]], list[InputError]]:
+    """Files with the names of what is written of them; and, if they are skipped, what is wrong with the others."""
+    sound: list[tuple[Bitstream, list[Path]]] = []
+    lost: list[InputError] = []
+    for path, _ in gather(inputs, (SUFFIX,)):
+        try:
+            file = opened(path)
+            if not skip:
+                file.refuse_damage()
+            sound.append((file, unpacked_names(file)))
+        except InputError as error:
+            if not skip:
+                raise
+            lost.append(error)
+    if not sound:
+        raise lost[0]
+    return sound, lost
 
 
 def _scans(files: Sequence[Bitstream], model: Path | None, tokenizer: Path | None) -> Iterator[Scan | InputError]:
@@ -161,30 +173,6 @@ class _Reading:
                 self.progress(self.done, len(self.found.scans))
 
 
-def _files(found: Named) -> dict[Path, Named]:
-    """Names of the files to write, with what goes into each: a volume alone, the pictures of a folder together in
-    natural order; a single one keeps its own name.
-
-    Raises:
-        InputError: two would have the same name.
-    """
-    volumes = [one for one in found if one[1].name.lower().endswith(NIFTI)]
-    folders: dict[Path, Named] = {}
-    for entry, name in found:
-        if not name.name.lower().endswith(NIFTI):
-            folders.setdefault(entry.path.absolute().parent, []).append((entry, name))
-    named = [(name, [(entry, name)]) for entry, name in volumes]
-    for folder, pictures in folders.items():
-        pictures.sort(key=lambda one: natural(one[1].as_posix()))
-        first = pictures[0][1]
-        whole = first.parent if first.parent.name else Path(folder.name or "images")
-        named.append((first if len(pictures) == 1 else whole, pictures))
-    files = {name.with_name(name.name + SUFFIX): members for name, members in named}
-    if len(files) < len(named):
-        raise InputError("two folders of pictures have the same name. Give them in separate commands.")
-    return files
-
-
 def opened(path: Path) -> Bitstream:
     """Raises InputError where it cannot be read, or is no file of ours."""
     try:
@@ -193,24 +181,6 @@ def opened(path: Path) -> Bitstream:
         return Bitstream(path.read_bytes(), str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
-
-
-def _path(item: Item, frame: Frame, file: Bitstream) -> Path:
-    """Where a scan is written below the output's folder; a stranger's file may say anything.
-
-    Raises:
-        InputError: it says a place outside, or none.
-    """
-    parts = item.name.split("/")
-    foreign = PureWindowsPath(item.name).drive or "\\" in item.name or "\0" in item.name
-    if foreign or {"", ".", ".."} & set(parts) or max(len(os.fsencode(part)) for part in parts) > LONGEST_NAME:
-        raise InputError(
-            f"{file.name}: calls a scan {item.name!r}, which is no place below a folder. Read it from Python."
-        )
-    name = Path(item.name)
-    if frame.affine is not None and not item.name.lower().endswith(scans.SUFFIXES):
-        return name.with_name(name.name + ".nii.gz")
-    return lossless(name)
 
 
 def packed_of(path: Path, file: Bitstream) -> Packed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -121,12 +121,15 @@ class Bitstream:
 
         Args:
             which: numbers of scans; None for all. No group is decoded but those in which they lie.
+
+        Raises:
+            InputError: there is no scan of such a number.
         """
         every: list[Group | Fault] = [*self.groups, *(one for one in self.faults if one.count)]
         parts = sorted(every, key=lambda part: part.first)
         firsts, held = [part.first for part in parts], -1
         found: NDArray[np.int64] | Fault
-        for number in range(len(self.items)) if which is None else which:
+        for number in self.numbers(which):
             start, stop = int(self.starts[number]), int(self.starts[number + 1])
             whole: list[NDArray[np.int64]] = []
             fault = None
@@ -141,6 +144,19 @@ class Bitstream:
                     whole.append(found[start - first : end - first])
                 start = end
             yield self.items[number], fault or np.concatenate(whole)
+
+    def numbers(self, which: Iterable[int] | None) -> Sequence[int]:
+        """Numbers of scans; those of all for None.
+
+        Raises:
+            InputError: there is no scan of such a number.
+        """
+        found = range(len(self.items)) if which is None else list(which)
+        if odd := [number for number in found if not 0 <= number < len(self.items)]:
+            raise InputError(
+                f"{self.name}: holds {counted(len(self.items), 'scan')}, counted from 0; scan {odd[0]} is none of them."
+            )
+        return found
 
     def _codes_or_fault(self, part: Group | Fault, model: EntropyModel) -> NDArray[np.int64] | Fault:
         if isinstance(part, Fault):

@@ -75,7 +75,7 @@ def _steps(model: EntropyModel, grids: Grids, decoded: NDArray[np.int64], runs: 
     for t in range(max(runs)):
         slices = first[np.asarray(runs) > t] + t
         for number, codes in enumerate(passes):
-            for part in _together(slices, len(codes) * (max(model.entries) + 1)):
+            for part in _together(slices, len(codes) * model.numbers):
                 known = decoded[part]
                 before = decoded[part - 1] if t else np.full_like(known, -1)
                 table = model.tables(number, grids, known, before)
@@ -84,7 +84,7 @@ def _steps(model: EntropyModel, grids: Grids, decoded: NDArray[np.int64], runs: 
 
 
 def _together(slices: NDArray[np.int64], numbers: int) -> list[NDArray[np.int64]]:
-    """As many at a time as memory holds with ease, where the table of each has so many `numbers`."""
+    """As many at a time as memory holds with ease, where each takes so many `numbers`."""
     most = max(1, AT_ONCE // numbers)
     return np.split(slices, range(most, len(slices), most))
 

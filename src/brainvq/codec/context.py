@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainvq import lattice
-from brainvq.codec.context_arrays import check, of_level
+from brainvq.codec.context_arrays import LARGEST_HIDDEN, check, of_level
 from brainvq.codec.entropy import AT_ONCE, PRECISION, TOTAL, Arrays, EntropyModel, Grids
 
-LARGEST_HIDDEN = 255
 STEPS = 64
 """Of a logit, in a nat."""
+DECIMAL = decimal.Context(40, decimal.ROUND_HALF_EVEN, Emin=-999999, Emax=999999, clamp=0, traps=[])
 PLANS = 4
 """Grids whose passes are kept, and where their codes look."""
 MOST_KEPT = 1 << 17
@@ -66,6 +66,10 @@ class Context(EntropyModel):
             around = _look_around(each, level)
         above = known[:, each.above_part] if each.level else None
         return cumulated(level.logits(each.phase, around, known[:, each.part], previous[:, each.part], above))
+
+    @property
+    def numbers(self) -> int:
+        return max(level.numbers for level in self.levels)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return dict(self.kept)
@@ -170,7 +174,9 @@ class _Level:
         self.head = take("head").T.copy()
         self.table = take("table") * (1 << table_shift) + take("head_bias")
         told = self.near.shape[1] + len(self.before) + len(self.above)
-        self.together = max(1, AT_ONCE // max(self.table.shape[1] + 1, told, self.near.shape[2]))
+        self.numbers: int = max(self.table.shape[1] + 1, told, self.near.shape[2])
+        """Of a code, at a time: its table, what it is told, or a hidden layer."""
+        self.together = max(1, AT_ONCE // self.numbers)
         """Codes of a pass, so that what it takes in memory is bounded."""
         self.no_before = np.tile(self.embedding[-1], len(self.before_offsets)) @ self.before
 
@@ -218,8 +224,9 @@ def cumulated(logits: Integers) -> NDArray[np.uint32]:
 
 @functools.cache
 def exponentials() -> Integers:
-    """2^24 exp(-i / STEPS) to the nearest whole number, down to 0: decimal arithmetic is the same everywhere."""
-    with decimal.localcontext(prec=40):
+    """2^24 exp(-i / STEPS) to the nearest whole number, down to 0: decimal arithmetic is the same everywhere, in a
+    context of its own."""
+    with decimal.localcontext(DECIMAL):
         count = math.ceil(STEPS * (PRECISION + 2) * math.log(2))
         exact = [TOTAL * (decimal.Decimal(-i) / STEPS).exp() for i in range(count)]
         return np.array([int(each.to_integral_value()) for each in exact], dtype=np.int64)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from brainvq.errors import InputError
 
 LIMIT = 1 << 24
-"""Below it float32 holds every whole number."""
+"""Below it float32 holds every whole number; as in `networks/whole.py`, which learns under the same bounds."""
 MOST_ENTRIES = 1 << 14
 """So that masses in int64 do not overflow."""
 LARGEST_HIDDEN = 255
@@ -89,9 +89,12 @@ def _check_shapes(level: Mapping[str, NDArray[Any]], known: dict[str, int]) -> N
     if not numbers or not whole or sorted(phases.ravel().tolist()) != list(range(phases.size)):
         raise InputError("the arrays of a context model do not fit each other.")
     grid = [int(n) for n in level["grid"]]
-    if min(grid) < 1 or math.prod(grid) != sizes["positions"] or not 1 <= sizes["entries"] <= MOST_ENTRIES:
+    if min(grid) < 1 or math.prod(grid) != sizes["positions"]:
+        raise InputError(f"a context model of a grid {grid} and {sizes['positions']:,} positions, which do not agree.")
+    if not 1 <= sizes["entries"] <= MOST_ENTRIES:
         raise InputError(
-            f"a context model of a grid {grid}, {sizes['positions']:,} positions and {sizes['entries']:,} entries."
+            f"a context model of {sizes['entries']:,} entries; at most {MOST_ENTRIES:,} have exact tables. Use a "
+            "histogram, or a tokenizer of a smaller codebook."
         )
 
 

@@ -83,6 +83,11 @@ class EntropyModel(ABC):
             previous: (B, N) codes of the slice before on the same grids, -1 in images that have none.
         """
 
+    @property
+    def numbers(self) -> int:
+        """What `tables` holds in memory at a time, for each code of an image; a model that takes more says so."""
+        return max(self.entries) + 1
+
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that the tables depend on besides `entries`, as integer arrays."""

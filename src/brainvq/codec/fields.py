@@ -110,11 +110,10 @@ class Fields:
 
 @dataclass(frozen=True)
 class Chunk:
-    """`start`, `end`: of its bytes in the file, with kind, length and checksum."""
+    """`end`: of its bytes in the file, with kind, length and checksum."""
 
     kind: bytes
     payload: bytes
-    start: int
     end: int
 
 
@@ -134,4 +133,4 @@ def chunk_at(data: bytes, start: int) -> Chunk:
         raise InputError("the file ends early, or a length is wrong")
     if zlib.crc32(data[start : end - 4]) != struct.unpack_from("<I", data, end - 4)[0]:
         raise InputError("a checksum is wrong")
-    return Chunk(data[start : start + 4], data[start + 8 : end - 4], start, end)
+    return Chunk(data[start : start + 4], data[start + 8 : end - 4], end)

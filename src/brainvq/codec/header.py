@@ -28,6 +28,8 @@ LARGEST_NAME = 1024
 LARGEST_FRAME = 1024
 LARGEST_TABLE = 1 << 24
 """Bytes of the table of scans, inflated."""
+LARGEST_FILE = 1 << 30
+"""Bytes of a file that is written, and of one that is read."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,23 @@ def pack_items(items: Sequence[Item]) -> bytes:
     index = {record: i for i, record in enumerate(records)}
     parts = [number(len(records)), *(numbers([slices, *size]) + text(frame) for slices, size, frame in records)]
     parts += [number(len(items)), numbers(index[item.slices, item.size, item.frame] for item in items)]
-    parts += [texts([_name(item.name) for item in items])]
-    parts += [texts([b"" if item.subject is None else b"+" + _name(item.subject) for item in items])]
+    parts += [texts([name_bytes(item.name) for item in items])]
+    parts += [texts([b"" if item.subject is None else b"+" + name_bytes(item.subject) for item in items])]
     raw = b"".join(parts)
-    if len(items) > MOST_SCANS or sum(item.slices for item in items) > MOST_SLICES or len(raw) > LARGEST_TABLE:
-        raise InputError(f"{len(items):,} scans are too many for one file. Make several, of {MOST_SCANS:,} at most.")
+    refuse_many(len(items), sum(item.slices for item in items))
+    if len(raw) > LARGEST_TABLE:
+        raise InputError(f"the names and frames of {len(items):,} scans are too long for one file. Make several.")
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     return packer.compress(raw) + packer.flush()
+
+
+def refuse_many(scans: int, slices: int) -> None:
+    """Raises InputError where they are more than a file takes."""
+    if scans > MOST_SCANS or slices > MOST_SLICES:
+        raise InputError(
+            f"{scans:,} scans of {slices:,} slices are too many for one file. Make several, of at most {MOST_SCANS:,} "
+            f"scans and {MOST_SLICES:,} slices."
+        )
 
 
 def unpack_items(data: bytes, spec: CodeSpec) -> tuple[Item, ...]:
@@ -131,8 +143,12 @@ def _inflated(data: bytes) -> bytes:
     return raw
 
 
-def _name(name: str) -> bytes:
-    """A file's name need be no text; what it is made of comes back."""
+def name_bytes(name: str) -> bytes:
+    """A file's name need be no text; what it is made of comes back.
+
+    Raises:
+        InputError: it is too long, or of what no name is made of.
+    """
     try:
         found = name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:

@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 
 from brainvq.codec.coder import compress
 from brainvq.codec.entropy import EntropyModel
-from brainvq.codec.fields import MAGIC, VERSION, chunk, number, numbers
-from brainvq.codec.header import DENSEST, MOST_CODES, Header, Item, pack_items
+from brainvq.codec.fields import AROUND, MAGIC, VERSION, chunk, number, numbers
+from brainvq.codec.header import (
+    DENSEST,
+    LARGEST_FILE,
+    MOST_CODES,
+    Header,
+    Item,
+    name_bytes,
+    pack_items,
+    refuse_many,
+)
 from brainvq.errors import InputError
 
 GROUP = 32
@@ -30,15 +39,18 @@ class Writer:
         self.groups: list[tuple[int, bytes]] = []
         self.waiting: list[NDArray[np.int64]] = []
         self.runs: list[int] = []
-        self.done = 0
+        self.slices = self.done = self.bytes = 0
 
     def add(self, item: Item, codes: NDArray[np.int64], *, follows: bool = False) -> None:
         """`codes`: (slices, N) of a scan, in the order of `CodeSpec.flatten`. `follows`: its first slice is the next
         after the last one of the scan before.
 
         Raises:
-            InputError: the codes are too many for a file.
+            InputError: the codes are too many for a file, the scans become too many, or the name is none.
         """
+        refuse_many(len(self.items) + 1, self.slices + item.slices)
+        for name in (item.name, item.subject or ""):
+            name_bytes(name)
         length = sum(math.prod(grid) for grid in self.header.spec.grids(item.size))
         assert codes.shape == (item.slices, length), "codes of this scan"
         if length > MOST_CODES:
@@ -50,6 +62,7 @@ class Writer:
         if not alike:
             self._close()
         self.items.append(item)
+        self.slices += item.slices
         for i, one in enumerate(codes):
             full = len(self.waiting) == self.most or (len(self.waiting) + 1) * length > MOST_CODES
             if full:
@@ -64,12 +77,12 @@ class Writer:
         """The whole file.
 
         Raises:
-            InputError: its scans are too many.
+            InputError: its scans are too many, or their codes.
         """
         self._close()
         sizes = numbers(n for count, payload in self.groups for n in (count, len(payload)))
         index = sizes + struct.pack("<I", len(sizes) + 4)
-        return b"".join(
+        data = b"".join(
             [
                 MAGIC + bytes([VERSION]),
                 chunk(b"HEAD", self.header.to_bytes()),
@@ -78,6 +91,8 @@ class Writer:
                 chunk(b"INDX", index),
             ]
         )
+        _refuse_large(len(data))
+        return data
 
     def _close(self) -> None:
         """The slices that wait become a group."""
@@ -87,6 +102,14 @@ class Writer:
         words = compress(self.model, grids, codes, self.runs).astype("<u4").tobytes()
         words += bytes(max(0, -(-codes.size // (4 * DENSEST)) * 4 - len(words)))
         runs: Sequence[int] = self.runs if self.header.previous else ()
-        self.groups.append((len(codes), number(self.done) + numbers([len(codes), *runs]) + words))
+        payload = number(self.done) + numbers([len(codes), *runs]) + words
+        self.groups.append((len(codes), payload))
         self.done += len(codes)
+        self.bytes += AROUND + len(payload)
         self.waiting, self.runs = [], []
+        _refuse_large(self.bytes)
+
+
+def _refuse_large(size: int) -> None:
+    if size > LARGEST_FILE:
+        raise InputError(f"a file of these scans has more than {LARGEST_FILE:,} bytes. Make several of fewer scans.")

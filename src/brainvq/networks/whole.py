@@ -20,7 +20,7 @@ LARGEST_WEIGHT = 127
 LARGEST_HIDDEN = 255
 LARGEST_BIAS = 1 << 16
 LIMIT = 1 << 24
-"""Above it float32 no longer holds every whole number."""
+"""Above it float32 no longer holds every whole number; as in `codec/context_arrays.py`, which checks the sums."""
 WIDEST = 1024, 512
 """Numbers, in -127..127 and in 0..255, of which a weighted sum stays below the limit whatever the weights are."""
 

@@ -38,6 +38,8 @@ LARGEST_TABLE = 1 << 26
 MOST_PLACES = 1 << 24
 """That the codes of an image look at: 8 bytes each, before the weights of a stranger's run are looked at."""
 MOST_PASSES = 64
+MOST_ENTRIES = 1 << 14
+"""Of a codebook, as in the codec (`codec/context_arrays.py`): so that its tables are exact."""
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -66,6 +68,11 @@ class Config(PriorConfig):
 
     def build(self, spec: CodeSpec, size: Sequence[int], conditions: Conditions = ()) -> Context:
         refuse_conditions(self, conditions)
+        if max(spec.entries) > MOST_ENTRIES:
+            raise InputError(
+                f"codebooks of {list(spec.entries)} entries; context takes at most {MOST_ENTRIES:,} each, so that the "
+                "codec's tables are exact. Use histogram, or a tokenizer of a smaller codebook."
+            )
         grids = spec.grids(size)
         told = self.near + 1 + (self.near + 1) * self.previous + ABOVE**spec.axes * (len(grids) > 1)
         if told * self.dim > WIDEST[0]:
