@@ -155,7 +155,7 @@ def test_an_image_of_one_grey_level_is_no_copy(training, held_out):
 def test_what_cannot_be_compared_is_refused(training, train):
     with pytest.raises(InputError, match=r"48 x 64 pixels .* 64 x 64"):
         training.nearest(np.zeros((1, 48, 64), np.uint8))
-    with pytest.raises(InputError, match="1 subjects"):
+    with pytest.raises(InputError, match="1 subject;"):
         TrainingSlices(train[:4], ["a"] * 4)
     with pytest.raises(ValueError, match="uint8"):
         training.nearest(train.astype(np.float32))

@@ -47,7 +47,8 @@ def prior_table(result: Mapping[str, Any]) -> Table:
         f"real: {result['real']['n']:,} images of {split} that went through the tokenizer.\n"
         f"Similarity and diversity are good near the real value, not high or low; as many\n"
         f"subjects: of train, as {split} has. described SSIM: of batches of 16 train\n"
-        "images; the best is a maximum, and grows with the number of batches."
+        "images; the best is a maximum, and grows with the number of batches. Flagged as\n"
+        "copies: of samples; of real unseen images; of copies made on purpose."
     )
     return framed(title, caption, ("measure", "prior", "real"), generation_rows(result))
 
@@ -103,8 +104,8 @@ def _audit(found: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
     """Samples that are flagged as copies, beside how many of held-out slices are, and how many copies would be."""
     if found is None:
         return [("flagged as copies, %", "not audited", "")]
-    flagged, chance, seen = (f"{100 * found[name]['share']:.3g}" for name in ("flagged", "false_alarms", "sensitivity"))
-    return [("flagged as copies, %", flagged, f"unseen {chance}, copies {seen}")]
+    flagged, chance, seen = (100 * found[name]["share"] for name in ("flagged", "false_alarms", "sensitivity"))
+    return [("flagged as copies, %", f"{flagged:.1f}", f"real {chance:.1f}, copies {seen:.0f}")]
 
 
 def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
