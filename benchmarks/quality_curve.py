@@ -98,6 +98,6 @@ def draw(result: dict[str, Any], path: Path) -> None:
             axes.set(xlabel="minutes of training", xscale="log", ylim=(0.4, 1))
             axes.set_title(LABELS[name], loc="left")
             axes.xaxis.set_major_formatter("{x:g}")
-            axes.legend(loc="lower right")
+            axes.legend(loc="upper left")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, facecolor="white", metadata={"Date": None})
