@@ -164,7 +164,8 @@ def audit(results: Path) -> str:
     for kind, row in found["kinds"].items():
         area = row["area"]
         told = f"{area['area']:.3f} [{area['low']:.3f}, {area['high']:.3f}]"
-        lines.append(f"| {kind.strip()} | {row['flagged']} | {row['images']} | {told} |")
+        label = f"of these, {kind.strip()}" if kind.startswith(" ") else kind
+        lines.append(f"| {label} | {row['flagged']} | {row['images']} | {told} |")
     alarms, flagged = found["false_alarms"], found["flagged"]
     lines.append(f"| held-out slices, nobody's copies | {alarms['flagged']} | {alarms['images']} | - |")
     lines.append(f"| samples of the same prior, not overfitted | {flagged['flagged']} | {flagged['images']} | - |")
