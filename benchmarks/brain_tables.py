@@ -7,6 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.stored import results_of
+
 PRESETS = ("brain_f16", "brain_f8", "brain_f4")
 SHORT = "brain_f8_short"  # one run for each seed
 MEASURES = ("ssim", "ssim_foreground", "psnr")
@@ -14,7 +16,7 @@ MEASURES = ("ssim", "ssim_foreground", "psnr")
 
 def brain(results: Path) -> str:
     """Each preset, and beneath it every picture codec at its nominal bits."""
-    found = _found(results, PRESETS)
+    found = results_of(results, PRESETS)
     if not found:
         return ""
     path = results / "benchmark_rate_distortion.json"
@@ -69,7 +71,7 @@ def _theirs(label: str, bits: float, measures: dict[str, float | None]) -> str:
 
 def seeds(results: Path) -> str:
     """The spread of a short training over seeds."""
-    found = _found(results, tuple(f"{SHORT}_{seed}" for seed in range(3)))
+    found = results_of(results, tuple(f"{SHORT}_{seed}" for seed in range(3)))
     if len(found) < 2:
         return ""
     lines = [
@@ -90,11 +92,6 @@ def seeds(results: Path) -> str:
     minutes = statistics.mean(each["run"]["wall_time_s"] for each in found.values()) / 60
     lines.append(f"\n{len(found)} trainings of {minutes:.0f} minutes each, alike but for the seed.")
     return "\n".join(lines) + "\n"
-
-
-def _found(results: Path, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    paths = {name: results / f"{name}.json" for name in names}
-    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
 
 
 def _interval(measure: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import math
 import textwrap
 from typing import Any
 
+from benchmarks.stored import device_of
 from brainvq.tables import HEADINGS, rows
 
 ACKNOWLEDGEMENT = (
@@ -144,7 +145,7 @@ be used under the OASIS data use terms.
 
 def _provenance(config: dict[str, Any], evaluation: dict[str, Any]) -> str:
     hardware = config["hardware"]
-    where = hardware["gpu"] or f"{hardware['threads']} threads of an {hardware['cpu']}"
+    where = device_of(hardware)
     trained = f"""Trained by `{config["command"]}`: {config["steps"]:,} steps, {config["images_seen"]:,} images,
     {config["wall_time_s"] / 60:.0f} minutes, {where}, brainvq {config["version"]}. Folder and card made by `{SHIP}`
     from the run and its evaluation on {evaluation["split"]}. SHA-256 of the weights:"""

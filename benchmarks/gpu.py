@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks.steps import DEVICE, Side, Step
+from benchmarks.stored import device_of
 from benchmarks.training import PRESETS, side_of
 from brainvq.data.loader import Cache, open_cache
 from brainvq.data.sources import open_splits
@@ -142,7 +143,7 @@ def measure(data: str, *, presets: Sequence[str], steps: int, batch: int | None 
 def table(result: dict[str, Any]) -> str:
     """The device, then a row for each preset."""
     facts, rates = result["hardware"], result["matrix_tflops"]
-    device = facts["gpu"] or f"{facts['threads']} threads of an {facts['cpu']}"
+    device = device_of(facts)
     told = ", ".join(f"{rate:.3g} TFLOP/s in {name}" for name, rate in rates.items())
     lines = [
         f"Measured on {device}: matrix products {told}; copies {result['copy_gb_per_second']:.3g} GB/s.\n",

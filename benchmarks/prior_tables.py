@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.stored import device_of, results_of
 from brainvq.metrics.realism import FAMILY_LABELS, REALISM
 
 COMPARED = ("f16_histogram", "f16_dcgan", "f16_pixelcnn", "f16_maskgit_0", "f16_autoregressive_0")
@@ -25,7 +26,7 @@ SAMPLERS = {
 
 def priors(results: Path) -> str:
     """All of them, beside what bounds them: real images through the tokenizer, and real images."""
-    found = _found(results, COMPARED)
+    found = results_of(results, COMPARED)
     if not found:
         return ""
     lines = [
@@ -86,7 +87,7 @@ def prior_seeds(results: Path) -> str:
     """The spread of the two best over seeds."""
     lines = []
     for name in SEEDED:
-        found = [*_found(results, tuple(f"{name}_{seed}" for seed in range(3))).values()]
+        found = [*results_of(results, tuple(f"{name}_{seed}" for seed in range(3))).values()]
         if len(found) > 1:
             columns = [[each["evaluation"]["bits"]["per_code"]["mean"] for each in found]]
             columns += [
@@ -105,7 +106,7 @@ def prior_seeds(results: Path) -> str:
 
 def realism(results: Path) -> str:
     """Every measure of every prior, in both families."""
-    found = _found(results, COMPARED)
+    found = results_of(results, COMPARED)
     if not found:
         return ""
     lines = []
@@ -141,8 +142,7 @@ def sampling(results: Path) -> str:
         rows = {row["batch"]: row for row in found["rows"] if row["name"] == name}
         cells = [f"{_seconds(rows[batch])} | {rows[batch]['times_faster_than_monai']:.3g}" for batch in batches]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    hardware = found["hardware"]
-    device = hardware["gpu"] or f"{hardware['threads']} threads of an {hardware['cpu']}"
+    device = device_of(found["hardware"])
     lines.append(
         f"\nWidth 128, 6 layers, 4 heads, random weights; decoding left out; in one run, on {device}. About: reckoned "
         "from evenly spread positions."
@@ -170,8 +170,3 @@ def audit(results: Path) -> str:
     lines.append(f"| held-out slices, nobody's copies | {alarms['flagged']} | {alarms['images']} | - |")
     lines.append(f"| samples of the same prior, not overfitted | {flagged['flagged']} | {flagged['images']} | - |")
     return "\n".join(lines) + "\n"
-
-
-def _found(results: Path, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    paths = {name: results / f"{name}.json" for name in names}
-    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from benchmarks.stored import device_of
 from brainvq.report.ink import FIRST, MUTED, SECOND, SETTINGS
 
 OURS, THEIRS = "brain_f8", "keras_f8"
@@ -66,7 +67,7 @@ def table(result: dict[str, Any]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     facts = result["hardware"]
-    device = facts["gpu"] or f"{facts['threads']} threads of an {facts['cpu']}"
+    device = device_of(facts)
     lines.append(
         f"\n{told(result['times_sooner'])} One run of each in turn on {device}; {result['validate_images']} validate "
         "slices spread over all subjects, looked at every 15 s of training for five minutes and every 30 s later."

@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import brain_tables, gpu, input_tables, prior_tables, quality_curve, quantizer_speed, training, variants
+from benchmarks.stored import results_of
 from brainvq.tables import prior_table, table
 
 WRITTEN = ("system-b", "brain", "quantizers", "data", "priors", "realism", "audit")
@@ -90,14 +91,14 @@ def demo(results: Path) -> str:
 
 def reconstruction(results: Path) -> str:
     """System A, exact and cured, beside what its description reports and the trivial baselines."""
-    found = _found(results, ("keras_f8", "keras_f8_ema"))
+    found = [*results_of(results, ("keras_f8", "keras_f8_ema")).values()]
     described = f"| system A as described | 50 epochs | - | - | {DESCRIBED} | - | not told | 0.109, - |"
     return _reconstructions(found, described)
 
 
 def system_b(results: Path) -> str:
     """System B's tokenizer, narrow, exact and cured."""
-    found = _found(results, ("resnet_f4_narrow", "resnet_f4_narrow_ema"))
+    found = [*results_of(results, ("resnet_f4_narrow", "resnet_f4_narrow_ema")).values()]
     note = "best of all epochs, one batch of 16"
     described = f"| system B as described | 20 epochs | - | - | {DESCRIBED_B} ({note}) | - | about 6 | 0.563, - |"
     return _reconstructions(found, described)
@@ -144,7 +145,7 @@ def ablation(results: Path) -> str:
 
 def generation(results: Path) -> str:
     """All priors on the measures of generation, beside real images and the described number."""
-    found = _found(results, ("histogram", "dcgan", "pixelcnn", "dcgan_f4", "dcgan_described"))
+    found = [*results_of(results, ("histogram", "dcgan", "pixelcnn", "dcgan_f4", "dcgan_described")).values()]
     if not found:
         return ""
     lines = [
@@ -192,10 +193,6 @@ def _prior(run: dict[str, Any], evaluation: dict[str, Any]) -> str:
         f"{evaluation['samples']['seconds_each']:.2f}",
     ]
     return "| " + " | ".join(cells) + " |"
-
-
-def _found(results: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [_read(path) for name in names if (path := results / f"{name}.json").exists()]
 
 
 def _read(path: Path) -> dict[str, Any]:

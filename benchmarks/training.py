@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks.steps import DEVICE, Side
+from benchmarks.stored import device_of
 from brainvq.data.loader import Cache, open_cache
 from brainvq.data.sources import open_splits
 from brainvq.presets import preset
@@ -148,7 +149,7 @@ def table(result: dict[str, Any]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", *(told(name, row) for name, row in result["times_faster"].items())]
-    device = result["hardware"]["gpu"] or f"{result['hardware']['threads']} threads of an {result['hardware']['cpu']}"
+    device = device_of(result["hardware"])
     lines.append(f"Each turn in a process of its own, turn by turn in one run, on {device}.")
     return "\n".join(lines) + "\n"
 

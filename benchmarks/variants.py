@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.runs import evaluated, trained
+from benchmarks.stored import device_of
 from brainvq.codes import CodeSpec
 from brainvq.config import override
 from brainvq.errors import InputError
@@ -130,7 +131,7 @@ def table(result: dict[str, Any]) -> str:
     best_first = sorted(result["variants"], key=lambda each: -each["measures"]["ssim_foreground"]["mean"])
     lines += [_row(each, first) for each in best_first]
     machine = result["hardware"]
-    device = machine["gpu"] or f"{machine['threads']} threads of an {machine['cpu']}"
+    device = device_of(machine)
     lines.append(
         f"\n`{result['preset']}`, {result['bits_a_code']} bits a code, {result['minutes']:g} minutes of training meant "
         f"for each, one seed, {device}. {result['data']['images']:,} {result['data']['split']} slices of "

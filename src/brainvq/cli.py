@@ -259,9 +259,7 @@ def evaluate(
     settings: DataSettings = None,
     subject_pattern: Pattern = None,
     against: Annotated[Path | None, typer.Option(help="Another run, evaluated on the same split: differences.")] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option("--tokenizer", metavar="MODEL", help="Where a prior's tokenizer lies, if it moved.")
-    ] = None,
+    tokenizer: Moved = None,
     anonymise: Annotated[
         Path | None,
         typer.Option("--anonymise", metavar="KEYFILE", help="Hash subjects with this key, made if missing."),
@@ -396,7 +394,7 @@ def compress(
 ) -> None:
     """Images as small files: a .bvq of each volume, and one of the pictures of each folder.
 
-    Lossy: what comes back is what `reconstruct` gives, to the bit. Not for diagnosis.
+    Lossy: what comes back is what `reconstruct` gives on the same machine. Not for diagnosis.
     """
     from brainvq.archive.files import compress_files, told
 
