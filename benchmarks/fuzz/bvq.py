@@ -32,6 +32,7 @@ from brainvq.archive.codec import frames_of
 from brainvq.codec import reference
 from brainvq.codec.bitstream import Bitstream, Fault
 from brainvq.codec.fields import START, chunk, number
+from brainvq.codec.lossless import reference as pixels
 from brainvq.errors import InputError
 from brainvq.run import hardware, write_json
 
@@ -122,8 +123,11 @@ def _order(parts: list[Chunk], other: list[Chunk], chance: Random) -> list[Chunk
 
 def _with_index(parts: list[Chunk]) -> list[Chunk]:
     """That fits the groups, so that a reader goes on to them."""
-    groups = [payload for kind, payload in parts if kind == b"GRUP"]
-    sizes = b"".join(number(max(1, payload[1] if len(payload) > 1 else 1)) + number(len(payload)) for payload in groups)
+    sizes = b"".join(
+        (number(max(1, payload[1] if len(payload) > 1 else 1)) if kind == b"GRUP" else b"") + number(len(payload))
+        for kind, payload in parts
+        if kind in (b"GRUP", b"PIXL")
+    )
     rest = [one for one in parts if one[0] != b"INDX"]
     return [*rest, (b"INDX", sizes + struct.pack("<I", len(sizes) + 4))]
 
@@ -161,6 +165,8 @@ def _read(example: Example, data: bytes) -> str | None:
         if isinstance(found, Fault):
             raise file.lost(item, found)
         codes.append(found)
+    if file.lossless and (fault := _read_pixels(example, file, data)):
+        return fault
     if not codes or sum(found.size for found in codes) > COMPARED or head.kind != mine.kind:
         return None
     try:
@@ -169,6 +175,26 @@ def _read(example: Example, data: bytes) -> str | None:
         return f"the reference decoder refuses what was read: {error}"
     same = all(np.array_equal(one.codes, found) for one, found in zip(told, codes, strict=True))
     return None if same else "the reference decoder reads other codes"
+
+
+def _read_pixels(example: Example, file: Bitstream, data: bytes) -> str | None:
+    """What is wrong with the pixels that came of a lossless file. Those of other models say nothing."""
+    if not example.lossless:
+        raise InputError(f"{PATH}: is lossless, and this model's decoder is not known. Give that.")
+    for item, found in file.each(lambda group: example.values(file, group)):
+        if isinstance(found, Fault):
+            raise file.lost(item, found)
+    for group, payload in zip(file.groups, reference.pixels(data), strict=True):
+        predicted = example.shown(file, group)
+        if predicted.size > COMPARED // 4:
+            continue
+        try:
+            told = pixels.decode(payload, predicted)
+        except AssertionError as error:
+            return f"the reference decoder refuses pixels that were read: {error}"
+        if not np.array_equal(told, example.values(file, group)):
+            return "the reference decoder reads other pixels"
+    return None
 
 
 def measure(count: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Small `.bvq` files, made by integer formulas: the same on every machine, and those of `tests/golden/`.
 
-python tests/bvq_files.py      writes the golden files anew, for a new version of the format only
+python -m benchmarks.fuzz.bvq_seeds tests/golden      writes the golden files anew, for a new version of the format only
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainvq.codec.bitstream import Bitstream, Group
 from brainvq.codec.entropy import EntropyModel
 from brainvq.codec.header import Header, Item
+from brainvq.codec.lossless.coder import unpack
 from brainvq.codec.position import Position, frequencies
 from brainvq.codec.uniform import Uniform
-from brainvq.codec.writer import Writer
+from brainvq.codec.writer import Pixels, Writer
 from brainvq.codes import CodeSpec
 from brainvq.data.frame_bytes import frame_to_bytes
 from brainvq.data.transforms import Frame
@@ -64,20 +66,48 @@ class Example:
     items: tuple[Item, ...]
     codes: tuple[NDArray[np.int64], ...]
     group: int
+    lossless: bool = False
 
     def writer(self) -> Writer:
         tokenizer = bytes(range(16)).hex()
         header = Header(tokenizer, self.model.sha256[:32], self.model.kind, "toy", self.spec, self.model.takes_previous)
-        return Writer(header, self.model, group=self.group)
+        return Writer(header, self.model, group=self.group, lossless=self.lossless)
 
     def to_bytes(self) -> bytes:
         writer = self.writer()
         for item, codes in zip(self.items, self.codes, strict=True):
-            writer.add(item, codes, follows=item.slices == 1)
+            writer.add(item, codes, self.pixels(item, codes), follows=item.slices == 1)
         return writer.finish()
 
+    def pixels(self, item: Item, codes: NDArray[np.int64]) -> Pixels | None:
+        """What a lossless file holds of a scan."""
+        if not self.lossless:
+            return None
+        predicted = self.predicted(item, codes)
+        missed = np.arange(predicted.size).reshape(predicted.shape) ** 2 % 7 - 3
+        return Pixels(np.floor(predicted).astype(np.int64) + missed, predicted)
 
-def example_of(model: EntropyModel, spec: CodeSpec, sizes: Sequence[tuple[int, ...]], group: int) -> Example:
+    def predicted(self, item: Item, codes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(slices, *size): what stands for the tokenizer's decoder. Each code is a brightness of its pixels; every
+        other is a half."""
+        (grid,), (stride,) = self.spec.grids(item.size), self.spec.strides
+        found = codes.reshape(-1, *grid).astype(np.float64) * 10.5
+        for axis, many in enumerate(stride, start=1):
+            found = found.repeat(many, axis)
+        return found
+
+    def values(self, file: Bitstream, group: Group) -> NDArray[np.int64]:
+        """The pixels of a group of such a file."""
+        return unpack(group.pixels, self.shown(file, group))
+
+    def shown(self, file: Bitstream, group: Group) -> NDArray[np.float64]:
+        """`predicted` of a group."""
+        return self.predicted(file.items[file.item_of(group.first)], file.codes(group, self.model))
+
+
+def example_of(
+    model: EntropyModel, spec: CodeSpec, sizes: Sequence[tuple[int, ...]], group: int, *, lossless: bool = False
+) -> Example:
     """A scan of each size (slices, *image), as its frame has it."""
     items, codes = [], []
     for number, (slices, *size) in enumerate(sizes):
@@ -94,7 +124,7 @@ def example_of(model: EntropyModel, spec: CodeSpec, sizes: Sequence[tuple[int, .
             for grid in spec.grids(size)
         ]
         codes.append(np.concatenate([part % n for part, n in zip(each, spec.entries, strict=True)], axis=1))
-    return Example(model, spec, tuple(items), tuple(codes), group)
+    return Example(model, spec, tuple(items), tuple(codes), group, lossless)
 
 
 @cache
@@ -107,6 +137,7 @@ def examples() -> dict[str, Example]:
         "uniform": example_of(Uniform(one.entries), one, [*pictures, (7, 8, 12)], 4),
         "position": example_of(Position(one.entries, [weights]), one, [(1, 12, 16), *pictures], 3),
         "previous": example_of(Neighbours(two.entries), two, [*pictures, (7, 16, 24), (3, 16, 24)], 4),
+        "lossless": example_of(Uniform(one.entries), one, [*pictures, (2, 8, 12)], 3, lossless=True),
     }
 
 

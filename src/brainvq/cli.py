@@ -388,13 +388,16 @@ def compress(
     ],
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, volumes, or folders of them.")],
     out: Out,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="Give back the very pixels: whole numbers of at most 16 bits.")
+    ] = False,
     tokenizer: Moved = None,
     force: Force = False,
     skip_broken: Skip = False,
 ) -> None:
     """Images as small files: a .bvq of each volume, and one of the pictures of each folder.
 
-    Lossy: what comes back is what `reconstruct` gives on the same machine. Not for diagnosis.
+    Lossy without --lossless: what comes back is what `reconstruct` gives on the same machine. Not for diagnosis.
     """
     from brainvq.archive.files import compress_files, told
 
@@ -404,6 +407,7 @@ def compress(
             inputs,
             out,
             tokenizer=tokenizer,
+            lossless=lossless,
             force=force,
             skip_broken=skip_broken,
             progress=progress,

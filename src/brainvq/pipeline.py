@@ -6,6 +6,7 @@ Everything here is float32 and changes nothing in the model.
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import math
@@ -15,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,11 +30,12 @@ from brainvq.codes import Codes, CodeSpec
 from brainvq.data.columns import SLICE
 from brainvq.data.planes import AXES, Plane
 from brainvq.data.scan import LARGEST_VOLUME, Scan, atomic, read
-from brainvq.data.transforms import Frame, frame_of, tensor_of, to_scan
+from brainvq.data.transforms import Frame, frame_of, in_units, tensor_of, to_scan
 from brainvq.errors import InputError
 from brainvq.models import Model, PriorModel, open_model, open_prior
 from brainvq.priors.conditions import Given, Numeric, told
 from brainvq.priors.drawing import PLAIN, Drawing
+from brainvq.tokenizers.base import Tokenizer
 
 FORMAT = 1
 LARGEST_ARCHIVE = 1 << 28  # bytes of a file of codes, decompressed
@@ -121,6 +124,17 @@ class Pipeline:
             raise InputError(f"{encoded.name}: {error}") from error
         parts = (self._decode(tuple(level[part] for level in codes)) for part in _parts(frame.stack[0]))
         return to_scan(parts, frame, encoded.name, encoded.subject)
+
+    def unrounded(self, codes: Codes, frame: Frame, name: str) -> NDArray[np.float64]:
+        """(B, *S): what `decode` gives of slices of a scan (each level (B, *grid)) before it rounds, by float64 on the
+        CPU, where machines differ in the last digits only."""
+        with torch.inference_mode():
+            parts = [self._exact.decode(tuple(level[part].cpu() for level in codes)) for part in _parts(len(codes[0]))]
+        return np.concatenate([in_units(part, frame, name) for part in parts])
+
+    @cached_property
+    def _exact(self) -> Tokenizer:
+        return copy.deepcopy(self.tokenizer).to("cpu", torch.float64)
 
     def reconstruct(self, scan: Scan | str | Path) -> Scan:
         """Through the codes and back."""

@@ -11,17 +11,20 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from brainvq import models
+from brainvq.archive.lossless import pixels_of, scan_of, values_of
 from brainvq.codec import entropy
-from brainvq.codec.bitstream import Bitstream, Fault
+from brainvq.codec.bitstream import Bitstream, Fault, Group
 from brainvq.codec.entropy import EntropyModel
 from brainvq.codec.header import HASH, Header, Item
 from brainvq.codec.uniform import Uniform
 from brainvq.codec.writer import GROUP, Writer
 from brainvq.data.frame_bytes import frame_from_bytes, frame_to_bytes
-from brainvq.data.scan import Scan
+from brainvq.data.scan import Scan, read
 from brainvq.data.transforms import Frame
 from brainvq.errors import InputError
 from brainvq.models import is_shipped, model_folder, shipped
@@ -52,31 +55,39 @@ class Codec:
                 f"{list(pipeline.spec.entries)}. Give the prior that was trained on this tokenizer."
             )
 
-    def compress(self, scans: Scan | str | Path | Iterable[Scan | str | Path], *, group: int = GROUP) -> bytes:
+    def compress(
+        self, scans: Scan | str | Path | Iterable[Scan | str | Path], *, lossless: bool = False, group: int = GROUP
+    ) -> bytes:
         """One file of all `scans`, or of the files at these paths, in their order; or of a single one. Slices whose
         names differ in one number follow each other in a head, for an entropy model that looks at the slice before.
 
         Args:
+            lossless: whether the very pixels come back; then the file is decoded once, to be sure of it.
             group: slices that share a chunk at most; damage costs one.
 
         Raises:
-            InputError: there are none, or too many; `group` is none; or what `Pipeline.encode` raises.
+            InputError: there are none, or too many; `group` is none; lossless ones are not of whole numbers of 16
+                bits; or what `Pipeline.encode` raises.
         """
         if group < 1:
             raise InputError(f"groups of {group} slices. Give 1 at least, or leave it at {GROUP}.")
-        writer, before = Writer(self.header, self.entropy, group=group), None
-        for scan in [scans] if isinstance(scans, Scan | str | Path) else scans:
+        writer, before = Writer(self.header, self.entropy, group=group, lossless=lossless), None
+        for one in [scans] if isinstance(scans, Scan | str | Path) else scans:
+            scan = one if isinstance(one, Scan) else read(one)
             encoded = self.pipeline.encode(scan)
-            item = _item(encoded)
             codes = self.pipeline.spec.flatten(encoded.codes).cpu().numpy()
-            writer.add(item, codes, follows=before is not None and _follows(before, encoded))
+            pixels = pixels_of(scan, encoded, self.pipeline) if lossless else None
+            writer.add(_item(encoded), codes, pixels, follows=before is not None and _follows(before, encoded))
             before = encoded
         if before is None:
             raise InputError("there is no scan to compress. Give one at least.")
-        return writer.finish()
+        data = writer.finish()
+        if lossless:
+            self.decompress(data)
+        return data
 
     def decompress(self, data: bytes, name: str = "the file") -> list[Scan]:
-        """The scans of a file, as `Pipeline.reconstruct` gives them.
+        """The scans of a file, as `Pipeline.reconstruct` gives them, or as they were if it is lossless.
 
         Raises:
             InputError: it is none, is damaged, or was made by another model; both are named then.
@@ -102,9 +113,18 @@ class Codec:
         """
         self.refuse_other(file)
         frames, numbers = frames_of(file), file.numbers(which)
-        for number, (item, found) in zip(numbers, file.decoded(self.entropy, numbers), strict=True):
+
+        def read_group(group: Group) -> NDArray[np.int64]:
+            if file.lossless:
+                return values_of(group, file, frames, self.pipeline, self.entropy)
+            return file.codes(group, self.entropy)
+
+        for number, (item, found) in zip(numbers, file.each(read_group, numbers), strict=True):
             if isinstance(found, Fault):
                 yield item, found
+                continue
+            if file.lossless:
+                yield item, scan_of(found, frames[number], item)
                 continue
             codes = self.pipeline.spec.unflatten(torch.from_numpy(found), item.size)
             weights = self.pipeline.weights_sha256

@@ -41,12 +41,14 @@ def compress_files(
     out: Path,
     *,
     tokenizer: Path | None = None,
+    lossless: bool = False,
     force: bool = False,
     skip_broken: bool = False,
     progress: Progress | None = None,
     note: Note = silent,
 ) -> list[Packed]:
-    """A file of each volume, and one of the pictures of each folder, into `out`; `tokenizer` as of `load_codec`.
+    """A file of each volume, and one of the pictures of each folder, into `out`; `tokenizer` as of `load_codec`,
+    `lossless` as of `Codec.compress`.
 
     Label maps in folders are left out by name; files are taken as given. `out` gets all outputs, or none; with
     `skip_broken` those of all that can be read. `note` is told of what is left out.
@@ -73,7 +75,7 @@ def compress_files(
             if first is None:
                 del targets[path]
                 continue
-            data = codec.compress(chain([first], each))
+            data = codec.compress(chain([first], each), lossless=lossless)
             with atomic(targets[path]) as file:
                 file.write(data)
             packed.append(packed_of(path, Bitstream(data, str(path))))

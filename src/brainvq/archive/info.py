@@ -8,7 +8,6 @@ from typing import Any
 from rich.table import Table
 
 from brainvq.archive.files import opened, packed_of
-from brainvq.codec.fields import VERSION
 from brainvq.errors import counted, printable
 
 
@@ -20,11 +19,12 @@ def info(path: Path) -> dict[str, Any]:
     """
     file = opened(path)
     head, packed = file.header, packed_of(path, file)
-    words = sum(len(group.words) for group in file.groups)
+    words, pixels = (sum(len(getattr(group, name)) for group in file.groups) for name in ("words", "pixels"))
     nominal = sum(item.slices * head.spec.bits(item.size) for item in file.items)
     return {
         "file": str(path),
-        "version": VERSION,
+        "version": file.version,
+        "lossless": file.lossless,
         "bytes": packed.bytes,
         "tokenizer": head.tokenizer,
         "model": head.model or None,
@@ -35,8 +35,12 @@ def info(path: Path) -> dict[str, Any]:
         "pixels": packed.pixels,
         "bits_per_pixel": 8 * packed.bytes / packed.pixels if packed.pixels else None,
         "nominal_bits_per_pixel": nominal / packed.pixels if packed.pixels else None,
-        "overhead_bytes": packed.bytes - words,
-        "groups": [{"first": group.first, "slices": group.count, "bytes": len(group.words)} for group in file.groups],
+        "pixel_bytes": pixels,
+        "overhead_bytes": packed.bytes - words - pixels,
+        "groups": [
+            {"first": group.first, "slices": group.count, "bytes": len(group.words) + len(group.pixels)}
+            for group in file.groups
+        ],
         "damage": [file.told(fault) for fault in file.faults],
         "names": [item.name for item in file.items],
     }
@@ -47,7 +51,7 @@ def info_table(found: dict[str, Any]) -> Table:
     table = Table(title=printable(found["file"]), show_header=False, title_justify="left")
     entropy = found["entropy"]
     rows = {
-        "version": str(found["version"]),
+        "version": f"{found['version']}, " + ("lossless" if found["lossless"] else "lossy"),
         "tokenizer": found["tokenizer"][:12] + (f" ({printable(found['model'])})" if found["model"] else ""),
         "entropy model": f"{printable(entropy['kind'])} {entropy['sha256'][:12]}"
         + (", with the slice before" if entropy["previous"] else ""),
@@ -57,7 +61,9 @@ def info_table(found: dict[str, Any]) -> Table:
         ),
         "content": f"{counted(found['scans'], 'scan')}, {counted(found['slices'], 'slice')}"
         + (f": {printable(_names(found['names']))}" if found["names"] else ""),
-        "size": f"{found['bytes']:,} bytes, {found['overhead_bytes']:,} of them besides the codes",
+        "size": f"{found['bytes']:,} bytes, "
+        + (f"{found['pixel_bytes']:,} of them for what the codes miss, " if found["lossless"] else "")
+        + f"{found['overhead_bytes']:,} of them besides",
     }
     if found["pixels"]:
         rows["bits a pixel"] = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from brainvq.codec.coder import decompress
 from brainvq.codec.entropy import EntropyModel
-from brainvq.codec.fields import AROUND, MAGIC, START, VERSION, Chunk, Fields, chunk_at
+from brainvq.codec.fields import AROUND, LOSSLESS, MAGIC, START, VERSION, Chunk, Fields, chunk_at
 from brainvq.codec.header import DENSEST, MOST_CODES, MOST_SLICES, Header, Item, unpack_items
 from brainvq.errors import InputError, counted
 
@@ -29,12 +29,14 @@ SALVAGE = "Restore the file from a copy, or leave out what it has lost by --skip
 
 @dataclass(frozen=True)
 class Group:
-    """Slices `first` to `first + count - 1` of a file, `runs` of neighbours, as `words`."""
+    """Slices `first` to `first + count - 1` of a file, `runs` of neighbours, as `words`; in a lossless file what
+    `pixels` tells besides."""
 
     first: int
     count: int
     runs: tuple[int, ...]
     words: bytes = field(repr=False)
+    pixels: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,10 @@ class Bitstream:
         self.data, self.name = data, name
         if data[: len(MAGIC)] != MAGIC:
             raise InputError(f"{name}: does not begin as a .bvq file does. {REMEDY}")
-        if data[len(MAGIC) : START] != bytes([VERSION]):
-            given = data[len(MAGIC)] if len(data) > len(MAGIC) else "none"
-            raise InputError(f"{name}: is of version {given}, and {VERSION} is known here. Update brainvq.")
+        self.version = data[len(MAGIC)] if len(data) > len(MAGIC) else 0
+        if self.version not in (VERSION, LOSSLESS):
+            known = f"{VERSION} and {LOSSLESS} are known here"
+            raise InputError(f"{name}: is of version {self.version or 'none'}, and {known}. Update brainvq.")
         try:
             head = _expect(data, START, b"HEAD")
             self.header = Header.from_bytes(head.payload)
@@ -80,6 +83,11 @@ class Bitstream:
     @property
     def slices(self) -> int:
         return int(self.starts[-1])
+
+    @property
+    def lossless(self) -> bool:
+        """Whether it gives back the very pixels."""
+        return self.version == LOSSLESS
 
     def item_of(self, number: int) -> int:
         """The scan in which slice `number` lies."""
@@ -125,6 +133,12 @@ class Bitstream:
         Raises:
             InputError: there is no scan of such a number.
         """
+        return self.each(lambda group: self.codes(group, model), which)
+
+    def each(
+        self, read: Callable[[Group], NDArray[np.int64]], which: Iterable[int] | None = None
+    ) -> Iterator[tuple[Item, NDArray[np.int64] | Fault]]:
+        """As `decoded`, with what `read` makes of a group in place of codes: (slices, ...), or an InputError."""
         every: list[Group | Fault] = [*self.groups, *(one for one in self.faults if one.count)]
         parts = sorted(every, key=lambda part: part.first)
         firsts, held = [part.first for part in parts], -1
@@ -136,7 +150,7 @@ class Bitstream:
             while start < stop:
                 at = bisect_right(firsts, start) - 1
                 if at != held:
-                    held, found = at, self._codes_or_fault(parts[at], model)
+                    held, found = at, _read_or_fault(parts[at], read)
                 first, end = parts[at].first, min(stop, parts[at].first + parts[at].count)
                 if isinstance(found, Fault):
                     fault = found
@@ -158,14 +172,6 @@ class Bitstream:
             )
         return found
 
-    def _codes_or_fault(self, part: Group | Fault, model: EntropyModel) -> NDArray[np.int64] | Fault:
-        if isinstance(part, Fault):
-            return part
-        try:
-            return self.codes(part, model)
-        except InputError as error:
-            return Fault(part.first, part.count, str(error))
-
     def _find_groups(self, start: int) -> None:
         """By the index; without one, one after the other as far as they are sound."""
         try:
@@ -176,16 +182,15 @@ class Bitstream:
         first = 0
         for count, length in index:
             try:
-                found = _expect(self.data, start, b"GRUP")
-                if found.end != start + AROUND + length:
+                if self._add(start, first, count) != start + length:
                     raise InputError("it is not as long as the index says")
-                self._add(found, first, count)
             except InputError as error:
+                self.groups = [group for group in self.groups if group.first != first]
                 self.faults.append(Fault(first, count, str(error)))
-            first, start = first + count, start + AROUND + length
+            first, start = first + count, start + length
 
     def _index(self, start: int) -> list[tuple[int, int]]:
-        """Slices and bytes of each group, the first of which begins at `start`."""
+        """Slices of each group, and bytes with all that stands around, the first of which begins at `start`."""
         data = self.data
         if len(data) < start + AROUND + 4:
             raise InputError("the file ends early")
@@ -196,10 +201,11 @@ class Bitstream:
         part = Fields(_expect(data, begin, b"INDX").payload[:-4])
         found = []
         while part.left:
-            found.append((part.number(MOST_SLICES, 1), part.number(len(data))))
+            count, sizes = part.number(MOST_SLICES, 1), [part.number(len(data)) for _ in range(self.version)]
+            found.append((count, sum(AROUND + size for size in sizes)))
         if sum(count for count, _ in found) != self.slices:
             raise InputError("its index does not tell of all slices")
-        if start + sum(AROUND + size for _, size in found) != begin:
+        if start + sum(size for _, size in found) != begin:
             raise InputError("its groups do not end where its index begins")
         return found
 
@@ -207,17 +213,17 @@ class Bitstream:
         first = 0
         try:
             while first < self.slices:
-                found = _expect(self.data, start, b"GRUP")
-                self._add(found, first, None)
-                first, start = first + self.groups[-1].count, found.end
+                start = self._add(start, first, None)
+                first += self.groups[-1].count
         except InputError as error:
             self.faults.append(Fault(first, self.slices - first, str(error)))
         else:
             self.faults.append(Fault(0, 0, f"its index is damaged: {reason}"))
 
-    def _add(self, found: Chunk, first: int, count: int | None) -> None:
-        """The group of a chunk, which is expected to begin with slice `first` and, where that is known, to hold
-        `count`."""
+    def _add(self, start: int, first: int, count: int | None) -> int:
+        """The group at `start`, which is expected to begin with slice `first` and, where that is known, to hold
+        `count`; where it ends."""
+        found = _expect(self.data, start, b"GRUP")
         part = Fields(found.payload)
         if part.number(MOST_SLICES) != first:
             raise InputError("it is not the group that stands here")
@@ -233,7 +239,9 @@ class Bitstream:
         runs = self._runs(part, told)
         if part.left % 4:
             raise InputError("its words are not whole")
-        self.groups.append(Group(first, told, runs, part.take(part.left)))
+        pixels = _expect(self.data, found.end, b"PIXL") if self.lossless else Chunk(b"", b"", found.end)
+        self.groups.append(Group(first, told, runs, part.take(part.left), pixels.payload))
+        return pixels.end
 
     def _runs(self, part: Fields, count: int) -> tuple[int, ...]:
         if not self.header.previous:
@@ -244,6 +252,15 @@ class Bitstream:
             runs.append(part.number(left, 1))
             left -= runs[-1]
         return tuple(runs)
+
+
+def _read_or_fault(part: Group | Fault, read: Callable[[Group], NDArray[np.int64]]) -> NDArray[np.int64] | Fault:
+    if isinstance(part, Fault):
+        return part
+    try:
+        return read(part)
+    except InputError as error:
+        return Fault(part.first, part.count, str(error))
 
 
 def _expect(data: bytes, start: int, kind: bytes) -> Chunk:

@@ -11,7 +11,8 @@ from brainvq.errors import InputError
 
 MAGIC = b"\x89BVQ\r\n\x1a\n"
 """As PNG's: it tells a text from a file of bytes, and a file that was carried as a text."""
-VERSION = 1
+VERSION, LOSSLESS = 1, 2
+"""Of files of codes alone, and of those that hold the very pixels too."""
 START = len(MAGIC) + 1
 """Where the first chunk begins."""
 AROUND = 12

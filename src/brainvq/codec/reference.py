@@ -56,17 +56,40 @@ class Bytes:
         return self.take(self.number())
 
 
+class Words:
+    """The entropy coder: a stack of 32-bit words under a state."""
+
+    def __init__(self, data: bytes) -> None:
+        self.stack, self.state = list(struct.unpack(f"<{len(data) // 4}I", data)), 0
+        while self.stack and self.stack[-1] == 0:
+            self.stack.pop()  # padding
+        while self.stack and self.state < 1 << 32:
+            self._refill()
+
+    def entry(self, row: Sequence[int]) -> int:
+        """By a table of cumulative frequencies."""
+        below = self.state & 0xFFFFFF
+        entry = bisect_right(row, below) - 1
+        self.state = (self.state >> 24) * (row[entry + 1] - row[entry]) + below - row[entry]
+        if self.state < 1 << 32 and self.stack:
+            self._refill()
+        return entry
+
+    def end(self) -> None:
+        assert (self.state, self.stack) == (0, []), "the words do not end where the codes do"
+
+    def _refill(self) -> None:
+        self.state = self.state << 32 | self.stack.pop()
+
+
 def decode(data: bytes, model: EntropyModel) -> list[Decoded]:
-    """All scans of a file, in order."""
-    assert data[:9] == b"\x89BVQ\r\n\x1a\n\x01", "no file of version 1"
-    chunks = list(_chunks(data[9:]))
-    kinds = [kind for kind, _ in chunks]
-    assert kinds == [b"HEAD", b"SCAN", *[b"GRUP"] * (len(kinds) - 3), b"INDX"], "chunks out of order"
+    """The codes of all scans of a file, in order."""
+    chunks = _file(data)
     head, strides = _head(chunks[0][1], model)
     scans = _scans(zlib.decompress(chunks[1][1], wbits=-15), len(strides[0]))
     sizes = [size for slices, size, *_ in scans for _ in range(slices)]
     found: list[NDArray[np.int64]] = []
-    for _, payload in chunks[2:-1]:
+    for payload in (payload for kind, payload in chunks if kind == b"GRUP"):
         part = Bytes(payload)
         first, count = part.number(), part.number()
         runs = [1] * count
@@ -83,6 +106,21 @@ def decode(data: bytes, model: EntropyModel) -> list[Decoded]:
         decoded.append(Decoded(name, subject, size, frame, np.stack(found[done : done + slices])))
         done += slices
     return decoded
+
+
+def pixels(data: bytes) -> list[bytes]:
+    """Of each group of a lossless file what `lossless/reference.py` decodes."""
+    return [payload for kind, payload in _file(data) if kind == b"PIXL"]
+
+
+def _file(data: bytes) -> list[tuple[bytes, bytes]]:
+    assert data[:8] == b"\x89BVQ\r\n\x1a\n"
+    assert data[8] in (1, 2), "another version"
+    chunks = list(_chunks(data[9:]))
+    group = [b"GRUP", b"PIXL"][: data[8]]
+    groups = group * ((len(chunks) - 3) // len(group))
+    assert [kind for kind, _ in chunks] == [b"HEAD", b"SCAN", *groups, b"INDX"], "chunks out of order"
+    return chunks
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -130,12 +168,7 @@ def _texts(part: Bytes, count: int) -> list[bytes]:
 
 def _group(words: bytes, runs: Sequence[int], grids: Any, model: EntropyModel) -> list[NDArray[np.int64]]:
     """The codes of each slice."""
-    stack = list(struct.unpack(f"<{len(words) // 4}I", words))
-    while stack and stack[-1] == 0:
-        stack.pop()  # padding
-    state = 0
-    while stack and state < 1 << 32:
-        state = state << 32 | stack.pop()
+    coder = Words(words)
     length = sum(math.prod(grid) for grid in grids)
     slices = [np.full(length, -1, np.int64) for _ in range(sum(runs))]
     firsts = [sum(runs[:run]) for run in range(len(runs))]
@@ -145,14 +178,7 @@ def _group(words: bytes, runs: Sequence[int], grids: Any, model: EntropyModel) -
             for one in now:
                 before = slices[one - 1] if t else np.full(length, -1, np.int64)
                 table = model.tables(number, grids, slices[one][None], before[None])[0]
-                entries = np.zeros(len(codes), np.int64)
-                for place, row in enumerate(np.broadcast_to(table, (len(codes), table.shape[1])).tolist()):
-                    below = state & 0xFFFFFF
-                    entry = bisect_right(row, below) - 1
-                    state = (state >> 24) * (row[entry + 1] - row[entry]) + below - row[entry]
-                    if state < 1 << 32 and stack:
-                        state = state << 32 | stack.pop()
-                    entries[place] = entry
-                slices[one][codes] = entries
-    assert (state, stack) == (0, []), "the words do not end where the codes do"
+                rows = np.broadcast_to(table, (len(codes), table.shape[1])).tolist()
+                slices[one][codes] = [coder.entry(row) for row in rows]
+    coder.end()
     return slices

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainvq.codec.coder import compress
 from brainvq.codec.entropy import EntropyModel
-from brainvq.codec.fields import AROUND, MAGIC, VERSION, chunk, number, numbers
+from brainvq.codec.fields import AROUND, LOSSLESS, MAGIC, VERSION, chunk, number, numbers
 from brainvq.codec.header import (
     DENSEST,
     LARGEST_FILE,
@@ -22,26 +23,40 @@ from brainvq.codec.header import (
     pack_items,
     refuse_many,
 )
+from brainvq.codec.lossless.coder import pack
 from brainvq.errors import InputError
 
 GROUP = 32
 """Slices that share a chunk, so that one damaged byte costs no more; each group costs some 20 bytes."""
+MOST_PIXELS = 1 << 23
+"""Of a lossless group of several slices."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """The very pixels of a scan, (slices, *S), and what its codes are decoded to, before rounding."""
+
+    values: NDArray[np.int64]
+    predicted: NDArray[np.float64]
 
 
 class Writer:
     """Args:
     group: slices that share a chunk at most.
+    lossless: whether scans are given with their pixels.
     """
 
-    def __init__(self, header: Header, model: EntropyModel, *, group: int = GROUP) -> None:
-        self.header, self.model, self.most = header, model, group
+    def __init__(self, header: Header, model: EntropyModel, *, group: int = GROUP, lossless: bool = False) -> None:
+        self.header, self.model, self.most, self.lossless = header, model, group, lossless
         self.items: list[Item] = []
-        self.groups: list[tuple[int, bytes]] = []
+        self.groups: list[tuple[int, list[bytes]]] = []
         self.waiting: list[NDArray[np.int64]] = []
+        self.pixels: list[Pixels] = []
         self.runs: list[int] = []
+        """Of neighbouring slices that wait."""
         self.slices = self.done = self.bytes = 0
 
-    def add(self, item: Item, codes: NDArray[np.int64], *, follows: bool = False) -> None:
+    def add(self, item: Item, codes: NDArray[np.int64], pixels: Pixels | None = None, *, follows: bool = False) -> None:
         """`codes`: (slices, N) of a scan, in the order of `CodeSpec.flatten`. `follows`: its first slice is the next
         after the last one of the scan before.
 
@@ -58,20 +73,26 @@ class Writer:
                 f"{item.name}: an image of {item.size} pixels has {length:,} codes, and a file takes {MOST_CODES:,} an "
                 "image. Give smaller images."
             )
+        assert (pixels is not None) == self.lossless, "pixels of every scan, or of none"
         alike = bool(self.items) and self.items[-1].size == item.size
+        if pixels is not None and self.pixels:
+            alike &= pixels.values.shape[1:] == self.pixels[-1].values.shape[1:]
         if not alike:
             self._close()
         self.items.append(item)
         self.slices += item.slices
         for i, one in enumerate(codes):
-            full = len(self.waiting) == self.most or (len(self.waiting) + 1) * length > MOST_CODES
-            if full:
+            many = len(self.waiting) + 1
+            full = many > self.most or many * length > MOST_CODES
+            if full or (pixels is not None and many * pixels.values[0].size > MOST_PIXELS):
                 self._close()
-            if self.header.previous and self.waiting and (i or follows):
+            if self.waiting and (i or follows):
                 self.runs[-1] += 1
             else:
                 self.runs.append(1)
             self.waiting.append(one)
+            if pixels is not None:
+                self.pixels.append(Pixels(pixels.values[i : i + 1], pixels.predicted[i : i + 1]))
 
     def finish(self) -> bytes:
         """The whole file.
@@ -80,14 +101,14 @@ class Writer:
             InputError: its scans are too many, or their codes.
         """
         self._close()
-        sizes = numbers(n for count, payload in self.groups for n in (count, len(payload)))
+        sizes = numbers(n for count, payloads in self.groups for n in (count, *map(len, payloads)))
         index = sizes + struct.pack("<I", len(sizes) + 4)
         data = b"".join(
             [
-                MAGIC + bytes([VERSION]),
+                MAGIC + bytes([LOSSLESS if self.lossless else VERSION]),
                 chunk(b"HEAD", self.header.to_bytes()),
                 chunk(b"SCAN", pack_items(self.items)),
-                *(chunk(b"GRUP", payload) for _, payload in self.groups),
+                *(chunk(*one) for _, each in self.groups for one in zip((b"GRUP", b"PIXL"), each, strict=False)),
                 chunk(b"INDX", index),
             ]
         )
@@ -99,14 +120,18 @@ class Writer:
         if not self.waiting:
             return
         codes, grids = np.stack(self.waiting), self.header.spec.grids(self.items[-1].size)
-        words = compress(self.model, grids, codes, self.runs).astype("<u4").tobytes()
+        runs = self.runs if self.header.previous else [1] * len(codes)
+        words = compress(self.model, grids, codes, runs).astype("<u4").tobytes()
         words += bytes(max(0, -(-codes.size // (4 * DENSEST)) * 4 - len(words)))
-        runs: Sequence[int] = self.runs if self.header.previous else ()
-        payload = number(self.done) + numbers([len(codes), *runs]) + words
-        self.groups.append((len(codes), payload))
+        told: Sequence[int] = runs if self.header.previous else ()
+        payloads = [number(self.done) + numbers([len(codes), *told]) + words]
+        if self.lossless:
+            values, predicted = ([getattr(one, name) for one in self.pixels] for name in ("values", "predicted"))
+            payloads.append(pack(np.concatenate(values), np.concatenate(predicted), self.runs))
+        self.groups.append((len(codes), payloads))
         self.done += len(codes)
-        self.bytes += AROUND + len(payload)
-        self.waiting, self.runs = [], []
+        self.bytes += sum(AROUND + len(payload) for payload in payloads)
+        self.waiting, self.pixels, self.runs = [], [], []
         _refuse_large(self.bytes)
 
 

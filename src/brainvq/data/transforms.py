@@ -68,14 +68,14 @@ class Frame:
     @property
     def stack(self) -> tuple[int, ...]:
         """(slices, H, W) of a volume that is cut, (1, *S) of any other scan; without padding."""
-        return self._cut(np.broadcast_to(np.uint8(0), self.shape)).shape
+        return self.cut(np.broadcast_to(np.uint8(0), self.shape)).shape
 
     @property
     def image(self) -> tuple[int, ...]:
         """(H, W) of a slice, or S, without padding."""
         return self.stack[1:]
 
-    def _cut(self, voxels: NDArray[Any]) -> NDArray[Any]:
+    def cut(self, voxels: NDArray[Any]) -> NDArray[Any]:
         """The view of the file's voxels in which a model sees them."""
         return voxels[None] if self.plane is None else as_slices(voxels, np.array(self.affine), self.plane)
 
@@ -149,7 +149,7 @@ def frame_of(scan: Scan, multiple: tuple[int, ...], plane: Plane = "axial") -> F
 
 def tensor_of(scan: Scan, frame: Frame, part: slice = slice(None)) -> Tensor:
     """x (B, 1, *S) float32 in [-1, 1] on the CPU, padded with -1: the slices `part` of a volume, or the whole scan."""
-    voxels = frame._cut(scan.voxels)[part]
+    voxels = frame.cut(scan.voxels)[part]
     if voxels.dtype == np.uint8:
         x = scale(torch.from_numpy(voxels.copy()), LEVELS_8)
     else:
@@ -172,7 +172,7 @@ def to_scan(x: Tensor | Iterable[Tensor], frame: Frame, name: str, subject: str 
         InputError: NaN or infinity in x.
     """
     voxels = np.empty(frame.shape, frame.dtype)
-    view, done = frame._cut(voxels), 0
+    view, done = frame.cut(voxels), 0
     for part in (x,) if isinstance(x, Tensor) else x:
         expected = tuple(n + sum(ends) for n, ends in zip(frame.image, frame.padding, strict=True))
         if tuple(part.shape[1:]) != (1, *expected) or done + len(part) > len(view):
@@ -185,8 +185,12 @@ def to_scan(x: Tensor | Iterable[Tensor], frame: Frame, name: str, subject: str 
     return Scan(voxels, affine, subject, name, frame.storage)
 
 
-def _stored(x: Tensor, frame: Frame, name: str) -> NDArray[Any]:
-    """(B, *S) in units and dtype of the file, without padding."""
+def in_units(x: Tensor, frame: Frame, name: str) -> NDArray[np.float64]:
+    """x (B, 1, *S) as (B, *S) in units of the file, without padding and clipped to the window, before rounding.
+
+    Raises:
+        InputError: NaN or infinity in x.
+    """
     inside = tuple(slice(before, before + n) for n, (before, _) in zip(frame.image, frame.padding, strict=True))
     values = x.detach()[:, 0].to("cpu", torch.float64).numpy()[(slice(None), *inside)]
     if not np.isfinite(values).all():
@@ -194,7 +198,12 @@ def _stored(x: Tensor, frame: Frame, name: str) -> NDArray[Any]:
             f"{name}: the model returned NaN or infinite values; finite ones are expected. Its weights may be damaged: "
             "train it again, or restore the run from a copy."
         )
-    voxels = from_fraction((np.clip(values, -1.0, 1.0) + 1.0) / 2.0, frame.window, frame.reach)
+    return from_fraction((np.clip(values, -1.0, 1.0) + 1.0) / 2.0, frame.window, frame.reach)
+
+
+def _stored(x: Tensor, frame: Frame, name: str) -> NDArray[Any]:
+    """(B, *S) in units and dtype of the file, without padding."""
+    voxels = in_units(x, frame, name)
     dtype = np.dtype(frame.dtype)
     if dtype.kind == "f":
         return np.clip(voxels, np.finfo(dtype).min, np.finfo(dtype).max).astype(dtype)
