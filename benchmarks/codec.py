@@ -1,11 +1,12 @@
 """Whole files: bits a pixel and slices a second, ours beside AVIF, JPEG XL and JPEG 2000 at like quality.
 
-    python -m benchmarks.codec MODEL... [--subjects 5]
+    python -m benchmarks.codec MODEL... [--lossless-subjects 7]
 
 MODEL as `brainvq compress` takes it: runs of priors (`histogram`, `context`, `context_previous`), tokenizers, names of
 shipped models. A validate subject's slices are one file of ours, one file a slice of a picture codec's, one sequence of
 AV1's; bits are those of the files, with all that is in them. Quality is SSIM foreground; the bits that a codec needs
-for ours are interpolated as `benchmarks/rate_distortion.py` does; its speed is that of its setting nearest to ours.
+for ours are interpolated between its settings, which `benchmarks/rate_distortion.py` has measured on the same slices;
+its speed is that of its setting nearest to ours. Then the same without loss, on some of the subjects.
 
 What is timed is bytes <-> 8-bit slices in memory, on all cores: ours runs its networks on them, and picture codecs code
 as many slices at a time as there are cores. All take turns in each round, and the best round counts. That what comes
@@ -15,25 +16,27 @@ back is what the tokenizer reconstructs, to the bit, is checked on the way.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from benchmarks.rate_distortion import OASIS, RESULTS, bits_for, measures_of
+from benchmarks.rate_distortion import STORED as RATES
 from brainvq.archive.codec import Codec, load_codec
 from brainvq.data.loader import Cache, open_cache
 from brainvq.data.scan import Scan
 from brainvq.data.sources import open_splits
 from brainvq.errors import InputError
-from brainvq.metrics.statistics import intervals
+from brainvq.metrics.statistics import DRAWS, intervals, subject_means
 from brainvq.run import hardware, write_json
 
 if TYPE_CHECKING:
@@ -42,8 +45,6 @@ if TYPE_CHECKING:
 STORED = "benchmark_codec.json"
 COMPARED = ("avif", "jpeg_xl", "jpeg_2000", "av1_sequence")
 CORES = os.cpu_count() or 1
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,40 +93,37 @@ def ours(codec: Codec, name: str) -> Way:
     return Way(name, None, lambda head: [codec.compress(head.scans)], read)
 
 
-def pictures() -> Iterator[Way]:
-    """Every setting of every picture codec that we are held against, on all cores."""
+def picture_way(name: str, setting: float) -> Way:
+    """A picture codec at one of its settings, on all cores."""
     from benchmarks import codecs
-
-    pool = ThreadPoolExecutor(CORES)
-
-    def each(work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
-        return list(pool.map(work, parts))
 
     single: dict[str, tuple[Callable[[Slices, float], bytes], Callable[[bytes], Slices]]] = {
         "avif": (lambda one, at: codecs.avif_file(one[None], at), lambda data: codecs.avif_slices(data)[0]),
         "jpeg_xl": (codecs.jpeg_xl_file, codecs.jpeg_xl_slice),
         "jpeg_2000": (codecs.jpeg_2000_file, codecs.jpeg_2000_slice),
     }
-
-    def way(name: str, setting: float) -> Way:
-        if name == "av1_sequence":
-            return Way(
-                name,
-                setting,
-                lambda head: [codecs.avif_file(head.slices, setting, codecs.SEQUENCE_TUNE)],
-                lambda files: codecs.avif_slices(files[0]),
-            )
-        file, picture = single[name]
+    if name == "av1_sequence":
         return Way(
             name,
             setting,
-            lambda head: each(lambda one: file(one, setting), list(head.slices)),
-            lambda files: np.stack(each(picture, files)),
+            lambda head: [codecs.avif_file(head.slices, setting, codecs.SEQUENCE_TUNE)],
+            lambda files: codecs.avif_slices(files[0]),
         )
+    file, picture = single[name]
+    return single_slices(name, setting, lambda one: file(one, setting), picture)
 
-    for codec in codecs.CODECS:
-        if codec.name in COMPARED:
-            yield from (way(codec.name, setting) for setting in codec.settings)
+
+def single_slices(
+    name: str, setting: float | None, file: Callable[[Slices], bytes], picture: Callable[[bytes], Slices]
+) -> Way:
+    """A file a slice, as many at a time as there are cores."""
+    pool = ThreadPoolExecutor(CORES)
+    return Way(
+        name,
+        setting,
+        lambda head: list(pool.map(file, list(head.slices))),
+        lambda files: np.stack(list(pool.map(picture, files))),
+    )
 
 
 def quality(way: Way, found: Sequence[Head]) -> dict[str, Any]:
@@ -138,11 +136,13 @@ def quality(way: Way, found: Sequence[Head]) -> dict[str, Any]:
         for name, values in measured.items():
             columns.setdefault(name, []).append(values)
     subjects = [head.subject for head in found for _ in head.scans]
-    told = intervals({name: np.concatenate(parts) for name, parts in columns.items()}, subjects)
+    whole = {name: np.concatenate(parts) for name, parts in columns.items()}
+    told = intervals(whole, subjects)
     return {
         "name": way.name,
         "setting": way.setting,
         "measures": {name: asdict(interval) for name, interval in told.items()},
+        "per_subject": subject_means(whole, subjects),
     }
 
 
@@ -182,19 +182,15 @@ def needed(rows: Sequence[dict[str, Any]], wanted: float) -> dict[str, Any]:
 
 
 def compare(
-    codec: Codec, name: str, found: Sequence[Head], others: Sequence[tuple[Way, dict[str, Any]]], rounds: int
+    codec: Codec, name: str, found: Sequence[Head], pictures: Mapping[str, Mapping[str, Any]], rounds: int
 ) -> dict[str, Any]:
     """One of ours, and what each picture codec needs for the same likeness."""
     refuse_other_pictures(codec, found[0])
     way = ours(codec, name)
     row = quality(way, found)
     wanted = row["measures"]["ssim_foreground"]["mean"]
-    kinds = {other: [each for each in others if each[0].name == other] for other in COMPARED}
-    like = {
-        other: next(each for each in ways if each[1] is nearest([row for _, row in ways], wanted))
-        for other, ways in kinds.items()
-    }
-    rates = speeds([way, *(each for each, _ in like.values())], found[0], rounds)
+    like = {other: nearest(pictures[other]["settings"], wanted) for other in COMPARED}
+    rates = speeds([way, *(picture_way(other, each["setting"]) for other, each in like.items())], found[0], rounds)
     size = codec.pipeline.spec.bits(codec.pipeline.spec.multiple)
     return {
         **row,
@@ -204,58 +200,125 @@ def compare(
         "nominal_bits": size / float(np.prod(codec.pipeline.spec.multiple)),
         "like": {
             other: {
-                "setting": each.setting,
-                "measures": measured["measures"],
-                "for_the_same": needed([row for _, row in kinds[other]], wanted),
+                "setting": each["setting"],
+                "measures": each["measures"],
+                "for_the_same": needed(pictures[other]["settings"], wanted),
+                "saved": saved(row["per_subject"], pictures[other]["settings"]),
                 **rate,
             }
-            for (other, (each, measured)), rate in zip(like.items(), rates[1:], strict=True)
+            for (other, each), rate in zip(like.items(), rates[1:], strict=True)
         },
     }
 
 
-def run(models: Sequence[str], subjects: int, rounds: int) -> dict[str, Any]:
+def saved(ours_: Mapping[str, Mapping[str, float]], settings: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
+    """The share of a codec's bits that ours do without at the same SSIM foreground, below zero where ours are more;
+    95 % by bootstrap over subjects, drawn for both sides alike. None where a draw leaves what was measured."""
+    names = sorted(ours_)
+    images = np.array([ours_[name]["images"] for name in names], float)
+    weights = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
+    weights = np.concatenate([np.ones((1, len(names))), weights]) * images
+    weights = weights / weights.sum(1, keepdims=True)
+
+    def drawn(rows: Sequence[Mapping[str, Mapping[str, float]]], of: str) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = weights @ np.array([[row[name][of] for name in names] for row in rows]).T
+        return found
+
+    theirs = [row["per_subject"] for row in settings]
+    bits, likeness = drawn(theirs, "file_bits"), drawn(theirs, "ssim_foreground")
+    mine, wanted = drawn([ours_], "file_bits")[:, 0], drawn([ours_], "ssim_foreground")[:, 0]
+    each = [bits_for(*row) for row in zip(bits, likeness, wanted, strict=True)]
+    if any(one.told != "measured" for one in each):
+        return None
+    shares = 1 - mine / np.array([one.bits for one in each], float)
+    low, high = np.quantile(shares[1:], (0.025, 0.975))
+    return {"share": float(shares[0]), "low": float(low), "high": float(high)}
+
+
+def stored_pictures(fingerprint: str) -> dict[str, dict[str, Any]]:
+    """Every setting of every picture codec on the same slices, as `benchmarks/rate_distortion.py` has measured them.
+
+    Raises:
+        InputError: it has not, or on others.
+    """
+    path = RESULTS / RATES
+    found = json.loads(path.read_text()) if path.exists() else None
+    if found is None or found["data"]["fingerprint"] != fingerprint:
+        raise InputError(f"{path} does not tell of these slices. First: python -m benchmarks.rate_distortion")
+    return {codec["name"]: codec for codec in found["codecs"]}
+
+
+def without_loss(models: Mapping[str, Codec], found: Sequence[Head], rounds: int) -> dict[str, Any]:
+    """Files that give back the very pixels: ours, and those of picture codecs."""
+    from benchmarks import codecs
+
+    ways = [
+        Way(
+            name,
+            None,
+            lambda head, codec=codec: [codec.compress(head.scans, lossless=True)],  # type: ignore[misc]
+            lambda files, codec=codec: np.stack([one.voxels for data in files for one in codec.decompress(data)]),  # type: ignore[misc]
+        )
+        for name, codec in models.items()
+    ]
+    ways += [single_slices(each.name, None, each.file, each.slice) for each in codecs.LOSSLESS]
+    about = {
+        each.name: {"label": each.label, "options": each.options, "version": each.version} for each in codecs.LOSSLESS
+    }
+    rows: list[dict[str, Any]] = []
+    for way in ways:
+        columns = []
+        for head in found:
+            files = way.write(head)
+            if not np.array_equal(way.read(files), head.slices):
+                raise InputError(f"{way.name} does not give back the pixels of {head.subject}")
+            columns.append(np.full(len(head.scans), 8 * sum(map(len, files)) / head.slices.size))
+        subjects = [head.subject for head in found for _ in head.scans]
+        column = {"file_bits": np.concatenate(columns)}
+        told = {"file_bits": asdict(intervals(column, subjects)["file_bits"])}
+        of = about.get(way.name, {})
+        rows.append({"name": way.name, **of, **told, "per_subject": subject_means(column, subjects)})
+        print(f"{way.name:24} lossless: {rows[-1]['file_bits']['mean']:.4f} bits a pixel", flush=True)
+    rates = speeds(ways, found[0], rounds)
+    return {
+        "subjects": [head.subject for head in found],
+        "rows": [{**row, **rate} for row, rate in zip(rows, rates, strict=True)],
+    }
+
+
+def run(models: Sequence[str], lossless_subjects: int, rounds: int) -> dict[str, Any]:
     torch.set_num_threads(CORES)
     cache = open_cache(open_splits(str(OASIS))["validate"])
-    found = heads(cache, subjects)
-    ways = list(pictures())
-    others = []
-    for way in ways:
-        others.append((way, quality(way, found)))
-        print(_told(others[-1][1]), flush=True)
+    pictures = stored_pictures(cache.fingerprint)
+    found = heads(cache, len(cache))
+    codecs = {Path(model).name: load_codec(model) for model in models}
     rows = []
-    for model in models:
-        rows.append(compare(load_codec(model), Path(model).name, found, others, rounds))
+    for name, codec in codecs.items():
+        rows.append(compare(codec, name, found, pictures, rounds))
         print(_told(rows[-1]), flush=True)
     return {
         "benchmark": "codec",
-        "command": f"python -m benchmarks.codec {' '.join(Path(model).name for model in models)} --subjects {subjects}",
+        "command": f"python -m benchmarks.codec {' '.join(codecs)} --lossless-subjects {lossless_subjects}",
         "data": {
             "name": "oasis",
             "split": "validate",
             "fingerprint": cache.fingerprint,
-            "subjects": [head.subject for head in found],
+            "subjects": len(found),
             "images": sum(len(head.scans) for head in found),
         },
         "ours": rows,
-        "pictures": [row for _, row in others],
+        "lossless": without_loss(codecs, heads(cache, lossless_subjects), rounds),
         "hardware": hardware(),
         "torch": torch.__version__,
     }
 
 
 def _told(row: dict[str, Any]) -> str:
-    measures = row["measures"]
-    text = f"{row['name']:24} {'' if row['setting'] is None else row['setting']!s:>5}  "
-    text += (
-        f"{measures['file_bits']['mean']:.4f} bits a pixel, SSIM foreground {measures['ssim_foreground']['mean']:.4f}"
-    )
-    if "like" not in row:
-        return text
-    lines = [f"{text}; {_rates(row)}"]
+    bits, likeness = (row["measures"][of]["mean"] for of in ("file_bits", "ssim_foreground"))
+    lines = [f"{row['name']:24} {bits:.4f} bits a pixel, SSIM foreground {likeness:.4f}; {_rates(row)}"]
     for name, like in row["like"].items():
-        bits = like["for_the_same"]
-        told = "never" if bits["bits"] is None else f"{bits['bits']:.4f} ({bits['told']})"
+        needs = like["for_the_same"]
+        told = "never" if needs["bits"] is None else f"{needs['bits']:.4f} ({needs['told']})"
         lines.append(f"    {name:20} for the same likeness: {told}; {_rates(like)}")
     return "\n".join(lines)
 
@@ -268,11 +331,11 @@ def _rates(row: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("models", nargs="+", help="as brainvq compress takes them")
-    parser.add_argument("--subjects", type=int, default=5)
+    parser.add_argument("--lossless-subjects", type=int, default=7, help="so many, spread over the split")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS / STORED)
     arguments = parser.parse_args()
-    result = run(arguments.models, arguments.subjects, arguments.rounds)
+    result = run(arguments.models, arguments.lossless_subjects, arguments.rounds)
     write_json(arguments.out, result)
     print(f"written: {arguments.out}")
 

@@ -199,6 +199,69 @@ def webp_payload(data: bytes | bytearray) -> int:
     return int.from_bytes(data[16:20], "little") - VP8_HEADER
 
 
+def _lossless_webp(slice_: Slices) -> bytes:
+    return bytes(imagecodecs.webp_encode(np.repeat(slice_[:, :, None], 3, axis=2), lossless=True, method=WEBP_METHOD))
+
+
+@dataclass(frozen=True)
+class Lossless:
+    """A codec that gives back the very slice; `options`: how it is asked to."""
+
+    name: str
+    label: str
+    options: str
+    version: str
+    file: Callable[[Slices], bytes]
+    slice: Callable[[bytes], Slices]
+
+
+LOSSLESS = (
+    Lossless(
+        "jpeg_xl",
+        "JPEG XL",
+        "effort 7, bare codestream",
+        imagecodecs.jpegxl_version(),
+        lambda one: bytes(imagecodecs.jpegxl_encode(one, lossless=True, effort=7, usecontainer=False, numthreads=1)),
+        jpeg_xl_slice,
+    ),
+    Lossless(
+        "jpeg_xl_9",
+        "JPEG XL, slowest",
+        "effort 9, bare codestream",
+        imagecodecs.jpegxl_version(),
+        lambda one: bytes(imagecodecs.jpegxl_encode(one, lossless=True, effort=9, usecontainer=False, numthreads=1)),
+        jpeg_xl_slice,
+    ),
+    Lossless(
+        "webp",
+        "WebP",
+        f"three equal channels, method {WEBP_METHOD}",
+        imagecodecs.webp_version(),
+        _lossless_webp,
+        lambda data: imagecodecs.webp_decode(data)[:, :, 0],
+    ),
+    Lossless(
+        "jpeg_2000",
+        "JPEG 2000",
+        f"5/3 wavelet, {JPEG_2000_LEVELS} resolutions, bare codestream",
+        imagecodecs.jpeg2k_version(),
+        lambda one: bytes(
+            imagecodecs.jpeg2k_encode(
+                one, codecformat="j2k", reversible=True, resolutions=JPEG_2000_LEVELS, numthreads=1
+            )
+        ),
+        jpeg_2000_slice,
+    ),
+    Lossless(
+        "png",
+        "PNG",
+        "level 9",
+        imagecodecs.png_version(),
+        lambda one: bytes(imagecodecs.png_encode(one, level=9)),
+        lambda data: np.asarray(imagecodecs.png_decode(data)),
+    ),
+)
+
 AVIF_LIBRARY = f"libavif {features.version('avif')}, libaom (Pillow)"
 AVIF_OPTIONS = f"4:0:0, full range, speed {AVIF_SPEED}, tune "
 CODECS = (

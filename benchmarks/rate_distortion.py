@@ -50,7 +50,8 @@ STORED = "benchmark_rate_distortion.json"
 
 PRESETS = ("keras_f8", "keras_f8_ema", "resnet_f4_narrow", "resnet_f4_narrow_ema", "brain_f16", "brain_f8", "brain_f4")
 MEASURES = ("ssim", "ssim_foreground", "psnr")
-RATES = ("nominal", "entropy", "held_out")
+RATES = ("nominal", "entropy", "held_out", "file")
+"""`file`: whole files of a subject's slices, with the best entropy model that `benchmarks/codec.py` has measured."""
 BATCH = 16
 """Of slices that are measured at once."""
 
@@ -169,7 +170,7 @@ def presets(results: Path, fingerprint: str) -> list[dict[str, Any]]:
     Raises:
         InputError: one of other slices than the codecs'.
     """
-    found = []
+    found, files = [], _files(results, fingerprint)
     for name in PRESETS:
         path = results / f"{name}.json"
         if not path.exists():
@@ -180,12 +181,12 @@ def presets(results: Path, fingerprint: str) -> list[dict[str, Any]]:
                 f"{path} was measured on other slices (SHA-256 {evaluation['data']['fingerprint'][:12]}) than the "
                 f"codecs ({fingerprint[:12]}). Evaluate it again on the validate split of the same data."
             )
-        usage = evaluation["usage"]
+        usage, weights = evaluation["usage"], evaluation["model"]["weights_sha256"]
         found.append(
             {
                 "name": name,
-                "weights_sha256": evaluation["model"]["weights_sha256"],
-                "bits": {rate: usage[f"{rate}_bits_per_pixel"] for rate in RATES},
+                "weights_sha256": weights,
+                "bits": {rate: usage.get(f"{rate}_bits_per_pixel") for rate in RATES} | {"file": files.get(weights)},
                 "measures": {of: evaluation["measures"][of] for of in MEASURES},
                 "per_subject": {
                     subject: {of: row[of] for of in ("images", *MEASURES) if of in row}
@@ -193,6 +194,18 @@ def presets(results: Path, fingerprint: str) -> list[dict[str, Any]]:
                 },
             }
         )
+    return found
+
+
+def _files(results: Path, fingerprint: str) -> dict[str, float]:
+    """Bits a pixel of whole files, by the tokenizer's hash."""
+    path, found = results / "benchmark_codec.json", dict[str, float]()
+    stored = json.loads(path.read_text()) if path.exists() else {"ours": []}
+    if stored["ours"] and stored["data"]["fingerprint"] != fingerprint:
+        raise InputError(f"{path} is of other slices. Measure it again: python -m benchmarks.codec MODEL...")
+    for row in stored["ours"]:
+        bits = row["measures"]["file_bits"]["mean"]
+        found[row["tokenizer"]] = min(bits, found.get(row["tokenizer"], bits))
     return found
 
 
@@ -218,7 +231,8 @@ def compare(ours: Mapping[str, Any], codecs: Sequence[Mapping[str, Any]]) -> dic
                 name: {of: quality_at(*_curve(codec, of), ours["bits"][rate]) for of in MEASURES}
                 for name, codec in named.items()
             }
-            for rate in RATES
+            for rate, bits in ours["bits"].items()
+            if bits is not None
         },
     }
 

@@ -103,7 +103,14 @@ BENCHMARKS = {
     "ablations": ("ablations", "--data", str(OASIS)),
     f"utilisation_{'cuda' if torch.cuda.is_available() else 'cpu'}": ("gpu", "--data", str(OASIS)),
     "rate_distortion": ("rate_distortion",),
-    "codec": ("codec", *(str(RUNS / f"{name}_f8") for name in ("histogram", "context", "context_previous"))),
+    "codec": (
+        "codec",
+        *(
+            str(RUNS / f"{name}_{size}")
+            for size in ("f8", "f4")
+            for name in ("histogram", "context", "context_previous")
+        ),
+    ),
 }
 """Each result and the module that makes it, in a process of its own."""
 HALVED = ("brain_f8", "brain_f4", "brain_f16", "brain_f16_sharp")  # measured as they are shipped

@@ -14,11 +14,21 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import brain_tables, gpu, input_tables, prior_tables, quality_curve, quantizer_speed, training, variants
+from benchmarks import (
+    brain_tables,
+    codec_tables,
+    gpu,
+    input_tables,
+    prior_tables,
+    quality_curve,
+    quantizer_speed,
+    training,
+    variants,
+)
 from benchmarks.stored import results_of
 from brainvq.tables import prior_table, table
 
-WRITTEN = ("system-b", "brain", "quantizers", "data", "priors", "realism", "audit")
+WRITTEN = ("system-b", "brain", "quantizers", "data", "priors", "realism", "audit", "codec")
 PAGES = tuple(
     Path(__file__).resolve().parents[1] / name for name in ("README.md", *(f"docs/{page}.md" for page in WRITTEN))
 )
@@ -50,6 +60,8 @@ def write(page: Path, results: Path) -> None:
         "QUANTIZERS": _table(results / "benchmark_quantizers.json", variants.table),
         "QUANTIZER_SPEED": _table(results / "benchmark_quantizer_speed.json", quantizer_speed.table),
         "ABLATIONS": _table(results / "benchmark_ablations.json", variants.table),
+        "CODEC": _table(results / "benchmark_codec.json", codec_tables.table),
+        "LOSSLESS": _table(results / "benchmark_codec.json", codec_tables.lossless),
         "FUZZ": _table(results / "benchmark_fuzz.json", input_tables.fuzz),
         "SCALE": _table(results / "benchmark_scale.json", input_tables.scale),
         "UTILISATION": "\n".join(
