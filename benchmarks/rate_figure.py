@@ -139,7 +139,8 @@ def _needed(result: Mapping[str, Any]) -> list[str]:
     labels = {codec["name"]: codec["label"] for codec in result["codecs"]}
     lines = [
         "| preset | SSIM, foreground | our bits a pixel: nominal, entropy, held out, whole files "
-        "| best picture codec for the same | its bits a pixel | its bits over ours: nominal, entropy, held out, whole files | AV1 sequence, bits a pixel "
+        "| best picture codec for the same | its bits a pixel "
+        "| its bits over ours: nominal, entropy, held out, whole files | AV1 sequence, bits a pixel "
         "| over ours: nominal, entropy, held out, whole files |",
         "|---|---|---|---|---|---|---|---|",
     ]
