@@ -60,7 +60,7 @@ class View:
 def view(board: Board, places: Integers) -> View:
     value, prediction, error = board.before(places)
     own = places + board.slices * board.slice
-    centre = board.known[own].astype(np.int64)
+    centre = board.known[own]
     parts = [(places, EARLIER), (own, NEAR), (value, AROUND)]
     seen = np.concatenate(
         [
@@ -68,14 +68,14 @@ def view(board: Board, places: Integers) -> View:
             board.known[prediction][:, None],
         ],
         axis=1,
-    ).astype(np.int64)
+    )
     seen -= centre[:, None]
     left, above, corner, right, far = (seen[:, n] for n in range(5))
     first = ALONE + AROUND.index((0, -1)), ALONE + AROUND.index((-1, 0))
     steps = (left - corner, above - corner, above - right, left - far)
     others = (left, above, corner, right, left - seen[:, first[0]], above - seen[:, first[1]])
     activity = sum(map(np.abs, (*steps, *others)))
-    return View(centre, seen, np.asarray(activity), error)
+    return View(centre.astype(np.int64), seen, np.asarray(activity, np.int64), error)
 
 
 def predict(found: View, which: Integers, follows: NDArray[np.bool_], weights: Integers, most: int) -> Integers:
@@ -94,7 +94,7 @@ def telling(board: Board, places: Integers, found: View, fixed: Integers) -> Int
     errors = [board.errors[at[:, None] + board.offsets(offsets)] for at, offsets in around]
     near = np.abs(found.seen[:, len(EARLIER) : ALONE]).sum(1)
     others = [found.activity << EIGHTHS, near << EIGHTHS, np.abs(fixed - (found.centre << EIGHTHS)), fixed]
-    return np.concatenate([*errors, np.stack(others, 1)], axis=1).astype(np.int64)
+    return np.concatenate([*errors, np.stack(others, 1).astype(np.int32)], axis=1)
 
 
 def expected(told: Integers, scale: Integers) -> Integers:
