@@ -9,8 +9,8 @@ for ours are interpolated between its settings, which `benchmarks/rate_distortio
 its speed is that of its setting nearest to ours. Then the same without loss, on some of the subjects.
 
 What is timed is bytes <-> 8-bit slices in memory, on all cores: ours runs its networks on them, and picture codecs code
-as many slices at a time as there are cores. All take turns in each round, and the best round counts. That what comes
-back is what the tokenizer reconstructs, to the bit, is checked on the way.
+as many slices at a time as there are cores; an AV1 sequence has one. All take turns in each round, and the best round
+counts. That what comes back is what the tokenizer reconstructs, to the bit, is checked on the way.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 STORED = "benchmark_codec.json"
 COMPARED = ("avif", "jpeg_xl", "jpeg_2000", "av1_sequence")
+ALONE = ", a file a slice"
 CORES = os.cpu_count() or 1
 
 
@@ -86,11 +87,16 @@ def heads(cache: Cache, count: int) -> list[Head]:
     ]
 
 
-def ours(codec: Codec, name: str) -> Way:
+def ours(codec: Codec, name: str, *, lossless: bool = False, alone: bool = False) -> Way:
+    """`alone`: a file a slice, as picture codecs have it."""
+
+    def write(head: Head) -> list[bytes]:
+        return [codec.compress(scans, lossless=lossless) for scans in (head.scans if alone else [head.scans])]
+
     def read(files: list[bytes]) -> Slices:
         return np.stack([scan.voxels for data in files for scan in codec.decompress(data)])
 
-    return Way(name, None, lambda head: [codec.compress(head.scans)], read)
+    return Way(name, None, write, read)
 
 
 def picture_way(name: str, setting: float) -> Way:
@@ -203,7 +209,8 @@ def compare(
                 "setting": each["setting"],
                 "measures": each["measures"],
                 "for_the_same": needed(pictures[other]["settings"], wanted),
-                "saved": saved(row["per_subject"], pictures[other]["settings"]),
+                "saved": saved(row["per_subject"], pictures[other]["settings"], "file_bits"),
+                "saved_of_payload": saved(row["per_subject"], pictures[other]["settings"], "payload_bits"),
                 **rate,
             }
             for (other, each), rate in zip(like.items(), rates[1:], strict=True)
@@ -211,28 +218,35 @@ def compare(
     }
 
 
-def saved(ours_: Mapping[str, Mapping[str, float]], settings: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
-    """The share of a codec's bits that ours do without at the same SSIM foreground, below zero where ours are more;
-    95 % by bootstrap over subjects, drawn for both sides alike. None where a draw leaves what was measured."""
-    names = sorted(ours_)
-    images = np.array([ours_[name]["images"] for name in names], float)
+def saved(
+    mine: Mapping[str, Mapping[str, float]], settings: Sequence[Mapping[str, Any]], of: str
+) -> dict[str, float | None] | None:
+    """The share of a codec's bits that our files do without at the same SSIM foreground; below zero if ours are more.
+
+    `of`: the codec's "file_bits", or its "payload_bits", which leave out its headers but not ours. 95 % by bootstrap
+    over subjects, drawn for both sides alike; None where a draw leaves what was measured, and nothing at all where the
+    whole does.
+    """
+    names = sorted(mine)
+    images = np.array([mine[name]["images"] for name in names], float)
     weights = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
     weights = np.concatenate([np.ones((1, len(names))), weights]) * images
     weights = weights / weights.sum(1, keepdims=True)
 
-    def drawn(rows: Sequence[Mapping[str, Mapping[str, float]]], of: str) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = weights @ np.array([[row[name][of] for name in names] for row in rows]).T
+    def drawn(rows: Sequence[Mapping[str, Mapping[str, float]]], measure: str) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = weights @ np.array([[row[name][measure] for name in names] for row in rows]).T
         return found
 
     theirs = [row["per_subject"] for row in settings]
-    bits, likeness = drawn(theirs, "file_bits"), drawn(theirs, "ssim_foreground")
-    mine, wanted = drawn([ours_], "file_bits")[:, 0], drawn([ours_], "ssim_foreground")[:, 0]
+    bits, likeness = drawn(theirs, of), drawn(theirs, "ssim_foreground")
+    own, wanted = drawn([mine], "file_bits")[:, 0], drawn([mine], "ssim_foreground")[:, 0]
     each = [bits_for(*row) for row in zip(bits, likeness, wanted, strict=True)]
-    if any(one.told != "measured" for one in each):
+    if each[0].told != "measured":
         return None
-    shares = 1 - mine / np.array([one.bits for one in each], float)
-    low, high = np.quantile(shares[1:], (0.025, 0.975))
-    return {"share": float(shares[0]), "low": float(low), "high": float(high)}
+    shares = 1 - own / np.array([np.nan if one.bits is None else one.bits for one in each], float)
+    known = all(one.told == "measured" for one in each)
+    low, high = map(float, np.quantile(shares[1:], (0.025, 0.975))) if known else (None, None)
+    return {"share": float(shares[0]), "low": low, "high": high}
 
 
 def stored_pictures(fingerprint: str) -> dict[str, dict[str, Any]]:
@@ -252,16 +266,17 @@ def without_loss(models: Mapping[str, Codec], found: Sequence[Head], rounds: int
     """Files that give back the very pixels: ours, and those of picture codecs."""
     from benchmarks import codecs
 
-    ways = [
-        Way(
-            name,
-            None,
-            lambda head, codec=codec: [codec.compress(head.scans, lossless=True)],  # type: ignore[misc]
-            lambda files, codec=codec: np.stack([one.voxels for data in files for one in codec.decompress(data)]),  # type: ignore[misc]
-        )
-        for name, codec in models.items()
-    ]
+    ways = [ours(codec, name, lossless=True) for name, codec in models.items()]
+    ways += [ours(codec, f"{name}{ALONE}", lossless=True, alone=True) for name, codec in models.items()]
     ways += [single_slices(each.name, None, each.file, each.slice) for each in codecs.LOSSLESS]
+    ways.append(
+        Way(
+            "av1_sequence",
+            None,
+            lambda head: [codecs.avif_file(head.slices, codecs.EXACT, codecs.SEQUENCE_TUNE)],
+            lambda files: codecs.avif_slices(files[0]),
+        )
+    )
     about = {
         each.name: {"label": each.label, "options": each.options, "version": each.version} for each in codecs.LOSSLESS
     }
@@ -276,7 +291,9 @@ def without_loss(models: Mapping[str, Codec], found: Sequence[Head], rounds: int
         subjects = [head.subject for head in found for _ in head.scans]
         column = {"file_bits": np.concatenate(columns)}
         told = {"file_bits": asdict(intervals(column, subjects)["file_bits"])}
-        of = about.get(way.name, {})
+        of = about.get(way.name, {}) | (
+            {"label": "AV1 sequence", "options": "quality 100"} if way.name == "av1_sequence" else {}
+        )
         rows.append({"name": way.name, **of, **told, "per_subject": subject_means(column, subjects)})
         print(f"{way.name:24} lossless: {rows[-1]['file_bits']['mean']:.4f} bits a pixel", flush=True)
     rates = speeds(ways, found[0], rounds)
@@ -292,6 +309,8 @@ def run(models: Sequence[str], lossless_subjects: int, rounds: int) -> dict[str,
     pictures = stored_pictures(cache.fingerprint)
     found = heads(cache, len(cache))
     codecs = {Path(model).name: load_codec(model) for model in models}
+    if len(codecs) < len(models):
+        raise InputError(f"two of {', '.join(models)} have one name, and would be one row. Rename a run.")
     rows = []
     for name, codec in codecs.items():
         rows.append(compare(codec, name, found, pictures, rounds))

@@ -27,6 +27,8 @@ Slices = NDArray[np.uint8]
 
 AVIF_SPEED, JXL_EFFORT, WEBP_METHOD, JPEG_2000_LEVELS = 4, 7, 6, 6
 STILL_TUNE, SEQUENCE_TUNE = "ssim", "psnr"
+EXACT = 100
+"""The quality at which an AV1 sequence loses nothing."""
 TEMPORAL_DELIMITER, SEQUENCE_HEADER = 2, 1
 """OBU types of AV1 (its specification, section 6.2.2)."""
 START_OF_DATA, START_OF_CODESTREAM, END_OF_CODESTREAM = b"\xff\x93", b"\xff\x4f", b"\xff\xd9"
@@ -199,8 +201,16 @@ def webp_payload(data: bytes | bytearray) -> int:
     return int.from_bytes(data[16:20], "little") - VP8_HEADER
 
 
+def _optimised_png(slice_: Slices) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(slice_).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
 def _lossless_webp(slice_: Slices) -> bytes:
-    return bytes(imagecodecs.webp_encode(np.repeat(slice_[:, :, None], 3, axis=2), lossless=True, method=WEBP_METHOD))
+    return bytes(
+        imagecodecs.webp_encode(np.repeat(slice_[:, :, None], 3, axis=2), 100, lossless=True, method=WEBP_METHOD)
+    )
 
 
 @dataclass(frozen=True)
@@ -233,9 +243,17 @@ LOSSLESS = (
         jpeg_xl_slice,
     ),
     Lossless(
+        "jpeg_ls",
+        "JPEG-LS",
+        "",
+        imagecodecs.jpegls_version(),
+        lambda one: bytes(imagecodecs.jpegls_encode(one)),
+        lambda data: np.asarray(imagecodecs.jpegls_decode(data)),
+    ),
+    Lossless(
         "webp",
         "WebP",
-        f"three equal channels, method {WEBP_METHOD}",
+        f"three equal channels, level 100, method {WEBP_METHOD}",
         imagecodecs.webp_version(),
         _lossless_webp,
         lambda data: imagecodecs.webp_decode(data)[:, :, 0],
@@ -255,9 +273,9 @@ LOSSLESS = (
     Lossless(
         "png",
         "PNG",
-        "level 9",
+        "optimised by Pillow",
         imagecodecs.png_version(),
-        lambda one: bytes(imagecodecs.png_encode(one, level=9)),
+        _optimised_png,
         lambda data: np.asarray(imagecodecs.png_decode(data)),
     ),
 )

@@ -78,7 +78,7 @@ def _panel(axes: Axes, result: Mapping[str, Any], measure: str) -> None:
                 told = label if n == first else None
                 axes.plot(bits[rate], at, mark, color=OURS, mfc=fill, mew=1.3, markersize=6, label=told, zorder=5)
     axes.set_xscale("log")
-    axes.set_xlabel("bits a pixel, without headers")
+    axes.set_xlabel("bits a pixel, without headers but those of whole files")
     axes.xaxis.set_major_locator(FixedLocator(RATE_TICKS))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -206,11 +206,13 @@ def _verdict(result: Mapping[str, Any]) -> str:
                     bits > ours["bits"][rate] and compared["needed"][picture]["told"] != "below its lowest"
                 )
                 (wins if won else losses).append(f"`{ours['name']}`")
-        told.append(
-            f"{words.capitalize()}, fewer bits than the best picture codec: {', '.join(wins) or 'none'}; "
-            f"not fewer: {', '.join(losses) or 'none'}."
-        )
-    return "Above 1, the codec needs more bits than we do. " + " ".join(told) + "\n"
+        if wins or losses:
+            told.append(
+                f"{words.capitalize()}, fewer bits than the best picture codec: {', '.join(wins) or 'none'}; "
+                f"not fewer: {', '.join(losses) or 'none'}."
+            )
+    about = "Above 1, the codec needs more bits than we do. Its bits are without headers; our whole files have theirs. "
+    return about + " ".join(told) + "\n"
 
 
 def _same_bits(result: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 `test_quantizers.py` holds every file of the folder to them; `test_vq.py` rebuilds known traps and sees them caught.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -102,6 +103,14 @@ def the_layout_in_memory_does_not_matter(quantizer: Quantizer, z: Tensor) -> Non
         found = quantizer(other)
         assert same(found.codes, expected.codes)
         assert torch.equal(found.z_q, expected.z_q)
+
+
+def decoding_follows_its_precision(quantizer: Quantizer, z: Tensor) -> None:
+    """In float64 too, which lossless files are decoded in."""
+    codes = quantizer.encode(z)
+    double = copy.deepcopy(quantizer).to(torch.float64).decode(codes)
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), quantizer.decode(codes))
 
 
 def an_empty_batch_has_no_codes(quantizer: Quantizer) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.codec import Head, Way, heads, nearest, needed, quality, speeds
+from benchmarks import codec_tables
+from benchmarks.codec import Head, Way, heads, nearest, needed, quality, saved, speeds
 from benchmarks.results import ENTROPIES, SHIPPED, TRAININGS
 from benchmarks.ship import ENTROPY, ship_entropy
 from brainvq import models
@@ -105,3 +106,73 @@ def test_an_entropy_model_is_shipped_beside_its_own_tokenizer(slices_folder: Pat
     with pytest.raises(InputError, match="was trained on the codes of"):
         ship_entropy(prior, tokenizers[1])
     assert json.loads((dest / "config.json").read_text())["weights_sha256"] == models.open_model(dest).weights_sha256
+
+
+def of_subjects(bits: float, likeness: float) -> dict[str, dict[str, float]]:
+    """Two subjects, of which the second has twice the bits."""
+    names = {"a": 2 / 3, "b": 4 / 3}
+    of = dict.fromkeys(names, ("file_bits", "payload_bits"))
+    return {
+        name: {"images": 2, "ssim_foreground": likeness, **dict.fromkeys(of[name], share * bits)}
+        for name, share in names.items()
+    }
+
+
+def test_what_is_saved_is_a_share_of_the_others_bits_with_subjects_drawn_for_both() -> None:
+    theirs = [{"per_subject": of_subjects(bits, likeness)} for bits, likeness in ((0.1, 0.8), (0.4, 0.9))]
+    found = saved(of_subjects(0.05, 0.85), theirs, "file_bits")
+    assert found is not None
+    assert found["share"] == pytest.approx(0.75), "the others need 0.2"
+    assert found["low"] == found["high"] == pytest.approx(0.75), "whatever subjects are drawn"
+    more = saved(of_subjects(0.3, 0.85), theirs, "payload_bits")
+    assert more is not None
+    assert more["share"] == pytest.approx(-0.5)
+    assert saved(of_subjects(0.05, 0.95), theirs, "file_bits") is None
+
+
+def test_the_tables_tell_misses_and_whose_files_they_are() -> None:
+    interval = {"mean": 0.05, "low": 0.04, "high": 0.06, "images": 64}
+    rate = {"compress_slices_a_second": 20.0, "decompress_slices_a_second": 30.0}
+
+    def like(bits: float | None, told: str) -> dict[str, Any]:
+        share = {"share": 0.5, "low": None, "high": None}
+        needs = {"bits": bits, "told": told}
+        return {"for_the_same": needs, "saved": share if bits else None, "saved_of_payload": None, **rate}
+
+    others = {
+        "avif": like(0.1, "measured"),
+        "jpeg_xl": like(0.05, "below its lowest"),
+        "jpeg_2000": like(None, "never"),
+    }
+    measures = {"file_bits": interval, "ssim_foreground": {"mean": 0.9}}
+    row = {"name": "context_previous_f8", "measures": measures, "nominal_bits": 0.1, **rate}
+    rows = [
+        {"name": name, "file_bits": {**interval, "mean": bits}, **rate}
+        for name, bits in (("context_f8", 1.5), ("context_f8, a file a slice", 2.2))
+    ]
+    rows.append(
+        {"name": "jpeg_xl", "label": "JPEG XL", "options": "effort 7", "file_bits": interval | {"mean": 2}, **rate}
+    )
+    found = {
+        "ours": [{**row, "like": {**others, "av1_sequence": like(None, "never")}}],
+        "lossless": {"rows": rows, "subjects": ["a", "b"]},
+        "data": {"images": 64, "split": "validate", "subjects": 2},
+        "hardware": {"threads": 2, "cpu": "CPU"},
+    }
+    text = codec_tables.table(found)
+    assert "| `brain_f8`, context with the slice before | 0.0500 [0.0400, 0.0600] | 50 % |" in text
+    assert "JPEG XL, below its lowest, 0.0500 | 50 %, - | none reaches it | - |" in text
+    told = codec_tables.lossless(found)
+    assert "**`brain_f8`, context** | 1.5000 [0.0400, 0.0600] | -25.0 % |" in told
+    assert "**`brain_f8`, context, a file a slice** | 2.2000 [0.0400, 0.0600] | +10.0 % |" in told
+    assert "| JPEG XL (effort 7) | 2.0000" in told
+
+
+def test_codecs_without_loss_lose_nothing() -> None:
+    pytest.importorskip("imagecodecs")
+    from benchmarks import codecs
+
+    slices = np.random.default_rng(0).integers(0, 255, (3, 40, 56), dtype=np.uint8)
+    for each in codecs.LOSSLESS:
+        assert np.array_equal(each.slice(each.file(slices[0])), slices[0]), each.name
+    assert np.array_equal(codecs.avif_slices(codecs.avif_file(slices, codecs.EXACT, codecs.SEQUENCE_TUNE)), slices)

@@ -15,6 +15,7 @@ from laws import (
     DIM,
     an_empty_batch_has_no_codes,
     autocast_changes_nothing,
+    decoding_follows_its_precision,
     latents,
     losses_are_named_finite_and_not_negative,
     neighbours_in_the_batch_do_not_matter,
@@ -126,6 +127,10 @@ def test_losses_are_named_finite_and_not_negative(quantizer: Quantizer) -> None:
 
 def test_autocast_changes_nothing(quantizer: Quantizer) -> None:
     autocast_changes_nothing(quantizer, latents(16, 16))
+
+
+def test_decoding_follows_its_precision(quantizer: Quantizer) -> None:
+    decoding_follows_its_precision(quantizer, latents(5, 7))
 
 
 def test_neighbours_in_the_batch_do_not_matter(quantizer: Quantizer) -> None:

@@ -1,7 +1,7 @@
 """The hourglass as code: scans to codes and back, by a trained model.
 
 The command line, the evaluation and the Python interface reconstruct only through this file, so they cannot disagree.
-Everything here is float32 and changes nothing in the model.
+Everything here is float32, but for `unrounded`, and changes nothing in the model.
 """
 
 from __future__ import annotations

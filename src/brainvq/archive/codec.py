@@ -124,7 +124,10 @@ class Codec:
                 yield item, found
                 continue
             if file.lossless:
-                yield item, scan_of(found, frames[number], item)
+                try:
+                    yield item, scan_of(found, frames[number], item)
+                except InputError as error:
+                    yield item, Fault(int(file.starts[number]), item.slices, str(error))
                 continue
             codes = self.pipeline.spec.unflatten(torch.from_numpy(found), item.size)
             weights = self.pipeline.weights_sha256

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from brainvq.codec.bitstream import Bitstream, Group
 from brainvq.codec.entropy import EntropyModel
 from brainvq.codec.header import Item
-from brainvq.codec.lossless.coder import FARTHEST, SPAN, unpack
+from brainvq.codec.lossless.coder import SPAN, unpack
+from brainvq.codec.lossless.rounding import FARTHEST
 from brainvq.codec.writer import Pixels
 from brainvq.data.scan import Scan
 from brainvq.data.transforms import Frame
@@ -32,11 +33,11 @@ def pixels_of(scan: Scan, encoded: Encoded, pipeline: Pipeline) -> Pixels:
         InputError: they are not whole numbers of a range that a lossless file takes.
     """
     voxels = encoded.frame.cut(scan.voxels)
-    low, high = voxels.min(), voxels.max()
-    if float(high) - float(low) >= SPAN or max(-float(low), float(high)) > FARTHEST:
+    low, high = (float(end) if voxels.dtype.kind == "f" else int(end) for end in (voxels.min(), voxels.max()))
+    if high - low >= SPAN or max(-low, high) > FARTHEST:
         raise InputError(
             f"{scan.name}: has values from {low:,} to {high:,}; lossless are those that span less than {SPAN:,} (16 "
-            f"bits). {REMEDY}"
+            f"bits) and lie within 2^53 of zero. {REMEDY}"
         )
     values = voxels.astype(np.int64)
     if not _same(values.astype(voxels.dtype), voxels):
@@ -70,12 +71,12 @@ def scan_of(values: NDArray[np.int64], frame: Frame, item: Item) -> Scan:
     """The scan of these pixels, (slices, *S).
 
     Raises:
-        InputError: they are beyond its dtype.
+        InputError: they are beyond its dtype, as only a stranger's file has them.
     """
     voxels = np.empty(frame.shape, frame.dtype)
     frame.cut(voxels)[:] = values.astype(voxels.dtype)
     if not np.array_equal(frame.cut(voxels).astype(np.int64), values):
-        raise InputError(f"{item.name}: its pixels are beyond {frame.dtype}. Pack the images again.")
+        raise InputError(f"{item.name}: its pixels are beyond {frame.dtype}")
     affine = None if frame.affine is None else np.array(frame.affine, np.float64)
     return Scan(voxels, affine, item.subject, item.name, frame.storage)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from brainvq.codec.coder import decompress
 from brainvq.codec.entropy import EntropyModel
 from brainvq.codec.fields import AROUND, LOSSLESS, MAGIC, START, VERSION, Chunk, Fields, chunk_at
-from brainvq.codec.header import DENSEST, MOST_CODES, MOST_SLICES, Header, Item, unpack_items
+from brainvq.codec.header import DENSEST, MOST_CODES, MOST_PIXELS, MOST_SLICES, Header, Item, unpack_items
 from brainvq.errors import InputError, counted
 
 REMEDY = "Restore the file from a copy, or pack the images again."
@@ -201,7 +201,7 @@ class Bitstream:
         part = Fields(_expect(data, begin, b"INDX").payload[:-4])
         found = []
         while part.left:
-            count, sizes = part.number(MOST_SLICES, 1), [part.number(len(data)) for _ in range(self.version)]
+            count, sizes = part.number(MOST_SLICES, 1), [part.number(len(data)) for _ in range(1 + self.lossless)]
             found.append((count, sum(AROUND + size for size in sizes)))
         if sum(count for count, _ in found) != self.slices:
             raise InputError("its index does not tell of all slices")
@@ -231,17 +231,18 @@ class Bitstream:
         if told != (count or told) or first + told > self.slices:
             raise InputError("it is not of as many slices as stand here")
         sizes = {self.items[one].size for one in range(self.item_of(first), self.item_of(first + told - 1) + 1)}
-        codes = told * sum(math.prod(grid) for grid in self.header.spec.grids(next(iter(sizes))))
-        if len(sizes) > 1 or (told > 1 and codes > MOST_CODES):
+        size = next(iter(sizes))
+        codes, pixels = told * sum(map(math.prod, self.header.spec.grids(size))), told * math.prod(size)
+        if len(sizes) > 1 or (told > 1 and (codes > MOST_CODES or (self.lossless and pixels > MOST_PIXELS))):
             raise InputError("it holds slices of several sizes, or too many")
         if codes > DENSEST * part.left:
             raise InputError(f"its {counted(part.left, 'byte')} cannot hold {counted(codes, 'code')}")
         runs = self._runs(part, told)
         if part.left % 4:
             raise InputError("its words are not whole")
-        pixels = _expect(self.data, found.end, b"PIXL") if self.lossless else Chunk(b"", b"", found.end)
-        self.groups.append(Group(first, told, runs, part.take(part.left), pixels.payload))
-        return pixels.end
+        missed = _expect(self.data, found.end, b"PIXL") if self.lossless else Chunk(b"", b"", found.end)
+        self.groups.append(Group(first, told, runs, part.take(part.left), missed.payload))
+        return missed.end
 
     def _runs(self, part: Fields, count: int) -> tuple[int, ...]:
         if not self.header.previous:

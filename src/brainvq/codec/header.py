@@ -21,6 +21,8 @@ MOST_SCANS = 1 << 16
 MOST_SLICES = 1 << 24
 MOST_CODES = 1 << 22
 """Of a slice, and of a group of several."""
+MOST_PIXELS = 1 << 23
+"""Of a lossless group of several slices, with padding."""
 DENSEST = 4096
 """Codes a byte of a group, at most: what a small file can make a reader compute is bounded. Shorter ones are padded."""
 LARGEST_SIDE = 1 << 24

@@ -17,19 +17,18 @@ from brainvq.codec.header import (
     DENSEST,
     LARGEST_FILE,
     MOST_CODES,
+    MOST_PIXELS,
     Header,
     Item,
     name_bytes,
     pack_items,
     refuse_many,
 )
-from brainvq.codec.lossless.coder import pack
+from brainvq.codec.lossless.coder import SPAN, pack
 from brainvq.errors import InputError
 
 GROUP = 32
 """Slices that share a chunk, so that one damaged byte costs no more; each group costs some 20 bytes."""
-MOST_PIXELS = 1 << 23
-"""Of a lossless group of several slices."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,16 +82,22 @@ class Writer:
         self.slices += item.slices
         for i, one in enumerate(codes):
             many = len(self.waiting) + 1
-            full = many > self.most or many * length > MOST_CODES
-            if full or (pixels is not None and many * pixels.values[0].size > MOST_PIXELS):
+            mine = None if pixels is None else Pixels(pixels.values[i : i + 1], pixels.predicted[i : i + 1])
+            if many > self.most or many * length > MOST_CODES or (mine is not None and self._too_much(mine, item)):
                 self._close()
             if self.waiting and (i or follows):
                 self.runs[-1] += 1
             else:
                 self.runs.append(1)
             self.waiting.append(one)
-            if pixels is not None:
-                self.pixels.append(Pixels(pixels.values[i : i + 1], pixels.predicted[i : i + 1]))
+            if mine is not None:
+                self.pixels.append(mine)
+
+    def _too_much(self, pixels: Pixels, item: Item) -> bool:
+        """Whether a group with this slice of `item` too would have too many pixels, or too wide a range of them."""
+        each = [*self.pixels, pixels]
+        span = max(int(one.values.max()) for one in each) - min(int(one.values.min()) for one in each)
+        return len(each) * math.prod(item.size) > MOST_PIXELS or span >= SPAN
 
     def finish(self) -> bytes:
         """The whole file.

@@ -51,6 +51,7 @@ class Config(QuantizerConfig):
 class FiniteScalarQuantizer(Quantizer):
     levels: Tensor
     basis: Tensor
+    middle: Tensor
 
     def __init__(self, config: Config, dim: int) -> None:
         super().__init__()
@@ -61,6 +62,7 @@ class FiniteScalarQuantizer(Quantizer):
         levels = torch.tensor(config.levels)
         self.register_buffer("levels", levels, persistent=False)
         self.register_buffer("basis", levels.cumprod(0) // levels, persistent=False)
+        self.register_buffer("middle", (levels // 2).float(), persistent=False)  # in the precision that is computed in
 
     def encode(self, z: Tensor) -> Codes:
         with torch.autocast(z.device.type, enabled=False):
@@ -91,8 +93,7 @@ class FiniteScalarQuantizer(Quantizer):
     def scalars(self) -> Tensor:
         """What each code stands for before the last map, (K, scalars) in [-1, 1]."""
         digits = torch.arange(self.entries[0], device=self.levels.device)[:, None] // self.basis % self.levels
-        half = self.levels // 2
-        return (digits - half) / half
+        return (digits - self.levels // 2) / self.middle
 
     def _codes(self, rounded: Tensor) -> Tensor:
         """(B, *grid, scalars) -> (B, *grid); NaN is told by the loss, and has a code as any other."""

@@ -27,6 +27,13 @@ EARLIER: Offsets = (
 """Of the same slice: left, above, above left, above right, ..."""
 AROUND: Offsets = tuple((i, j) for i in (-1, 0, 1) for j in (-1, 0, 1))
 MARGIN = 2
+BLOCK = 1 << 17
+"""Pixels, each of which looks at some thirty others."""
+
+
+def waves(height: int, width: int, longest: int) -> int:
+    """Times until all is decoded, of slices of that size in runs of `longest` at most."""
+    return width + ROW * (height - 1) + SLICE * (longest - 1)
 
 
 class Board:
@@ -45,9 +52,19 @@ class Board:
         """Values of all slices, then predictions of all slices. A value not yet decoded is not looked at."""
         self.errors = np.zeros((self.slices + 1) * self.slice, np.int32)
         """Of each pixel eight times how far its prediction missed; the last slice is that before a first one."""
+        self.longest = int(max(runs))
         self.turn = np.concatenate([np.arange(run) for run in runs])
         """The place of each slice in its run."""
         self.follows = self.turn > 0
+
+    def blocks(self) -> list[tuple[int, Integers]]:
+        """All pixels, slice by slice and row by row, as many at a time as memory holds with ease: the slice, and the
+        places."""
+        return [
+            (s, part)
+            for s in range(self.slices)
+            for part in np.split(self.slice_places(s), range(BLOCK, self.height * self.width, BLOCK))
+        ]
 
     def offsets(self, each: Offsets) -> Integers:
         return np.array([i * self.row + j for i, j in each], np.int64)
@@ -76,13 +93,15 @@ class Board:
     def waves(self) -> Iterator[Integers]:
         """The places of the pixels of each time that has any."""
         s, i = np.arange(self.slices)[:, None], np.arange(self.height)
-        firsts = ROW * i + SLICE * self.turn[:, None]
-        starts = s * self.slice + (i + MARGIN) * self.row + MARGIN
-        for time in range(self.width + int(firsts.max())):
-            j = time - firsts
-            places = (starts + j)[(j >= 0) & (j < self.width)]
-            if len(places):
-                yield places
+        firsts = (ROW * i + SLICE * self.turn[:, None]).ravel()
+        starts = (s * self.slice + (i + MARGIN) * self.row + MARGIN).ravel()
+        order = np.argsort(firsts, kind="stable")
+        ascending = firsts[order]
+        for time in range(waves(self.height, self.width, self.longest)):
+            now = np.searchsorted(ascending, (time - self.width, time), side="right")
+            rows = np.sort(order[now[0] : now[1]])
+            if len(rows):
+                yield starts[rows] + (time - firsts[rows])
 
     def before(self, places: Integers) -> tuple[Integers, Integers, Integers]:
         """For places of pixels: those of the same pixel in the slice before, of its prediction, and in `errors`."""

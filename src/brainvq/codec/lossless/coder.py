@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainvq.codec.fields import Fields, number, numbers
-from brainvq.codec.lossless.board import Board
+from brainvq.codec.header import HASH
+from brainvq.codec.lossless.board import Board, waves
 from brainvq.codec.lossless.fit import FREQUENT, LARGEST_CUT, LARGEST_WEIGHT, MOST_CLASSES, MOST_TABLES, fit
 from brainvq.codec.lossless.model import (
     EIGHTHS,
@@ -33,43 +34,44 @@ from brainvq.codec.lossless.model import (
     telling,
     view,
 )
-from brainvq.codec.lossless.rounding import as_rounded, rounded
+from brainvq.codec.lossless.rounding import FARTHEST, as_rounded, rounded
 from brainvq.codec.lossless.tokens import count, errors_of, tokens_of, widths
 from brainvq.codec.position import frequencies
 from brainvq.errors import InputError
 
 Integers = NDArray[np.int64]
-HASH = 16
 SPAN = 1 << 16
 """Values of a group are of fewer."""
-FARTHEST = 1 << 53
-"""No value is farther from zero."""
+PIXELS_A_BYTE, WAVES_A_BYTE = 4096, 64
+"""At most, so that what a small file can make a reader compute is bounded. Shorter ones are padded."""
 LARGEST_PARAMETERS = 1 << 18
 """Bytes, inflated."""
+OTHER = "its pixels are not those that were packed: it is damaged, or the tokenizer gives another picture here"
 Stack = constriction.stream.stack.AnsCoder
 UNIFORM = constriction.stream.model.Uniform()
 
 
 def pack(values: Integers, predicted: NDArray[np.float64], runs: Sequence[int]) -> bytes:
-    """(S, *S) values whose reconstruction is `predicted`; `runs`: how many slices each has.
-
-    Raises:
-        InputError: they span too much.
-    """
+    """(S, *S) values, which span less than `SPAN` within `FARTHEST`, and whose reconstruction is `predicted`; `runs`:
+    how many slices each has."""
     assert values.shape == predicted.shape, "a reconstruction of these values"
     whole, ties = rounded(predicted)
     low, high = int(values.min()), int(values.max())
-    if high - low >= SPAN or max(-low, high) > FARTHEST:
-        raise InputError(
-            f"values from {low:,} to {high:,}; lossless are those that span less than {SPAN:,}, within 2^53."
-        )
+    assert high - low < SPAN, "values of a group"
+    assert max(-low, high) <= FARTHEST, "values of a scan"
     board = Board(_bounded(whole, low, high), runs)
     board.fill(_rows(values - low).astype(np.int32))
     found, errors, tables = fit(board, low, high)
     about = _deflated(_parameters_to_bytes(found))
-    words = _words(board, errors.ravel(), tables.ravel(), _models(found))
-    told = number(len(ties)) + numbers(ties) + numbers(runs)
-    return told + _hash(values) + number(len(about)) + about + words.astype("<u4").tobytes()
+    words = _words(board, errors, tables, _models(found)).astype("<u4").tobytes()
+    data = number(len(ties)) + numbers(ties) + numbers(runs) + _hash(values) + number(len(about)) + about + words
+    return data + bytes(-(min(0, len(data) - _least(board)) // 4) * 4)
+
+
+def _least(board: Board) -> int:
+    """Bytes that a group has at least, padded if need be."""
+    pixels, times = board.slices * board.height * board.width, waves(board.height, board.width, board.longest)
+    return int(max(-(-pixels // PIXELS_A_BYTE), -(-times // WAVES_A_BYTE)))
 
 
 def unpack(data: bytes, predicted: NDArray[np.float64]) -> Integers:
@@ -81,15 +83,21 @@ def unpack(data: bytes, predicted: NDArray[np.float64]) -> Integers:
     part = Fields(data)
     whole = as_rounded(predicted, part.numbers(part.number(predicted.size)))
     runs: list[int] = []
-    while left := len(predicted) - sum(runs):
+    left = len(predicted)
+    while left:
         runs.append(part.number(left, 1))
+        left -= runs[-1]
     told = part.take(HASH)
     found = _parameters_from_bytes(_inflated(part.take(part.number(LARGEST_PARAMETERS))))
     if part.left % 4:
         raise InputError("its words are not whole")
     board = Board(_bounded(whole, found.low, found.high), runs)
+    if len(data) < _least(board):
+        raise InputError(f"its {len(data):,} bytes cannot hold {predicted.size:,} pixels")
+    words = np.frombuffer(part.take(part.left), "<u4").astype(np.uint32)
+    used = int(np.flatnonzero(words)[-1]) + 1 if words.any() else 0  # what follows is padding
     try:
-        coder = Stack(np.frombuffer(part.take(part.left), "<u4").astype(np.uint32))
+        coder = Stack(words[:used])
     except ValueError as error:
         raise InputError("its words are no entropy code") from error
     models = _models(found)
@@ -97,7 +105,7 @@ def unpack(data: bytes, predicted: NDArray[np.float64]) -> Integers:
         _decode(board, places, coder, models, found)
     values = board.values().astype(np.int64).reshape(predicted.shape) + found.low
     if not coder.is_empty() or _hash(values) != told:
-        raise InputError("its pixels are not those that were packed: the tokenizer gives another picture here")
+        raise InputError(OTHER)
     return values
 
 
@@ -121,7 +129,7 @@ def _decode(board: Board, places: Integers, coder: Any, models: list[Any], found
     near, side = nearest(fixed)
     value = near + side * errors
     if value.min() < 0 or value.max() > found.high - found.low:
-        raise InputError("a pixel is beyond the values that it tells of")
+        raise InputError(OTHER)
     board.known[places] = value
     board.errors[places] = np.abs((value << EIGHTHS) - fixed)
 
@@ -175,7 +183,7 @@ def _parameters_to_bytes(found: Parameters) -> bytes:
 def _parameters_from_bytes(data: bytes) -> Parameters:
     part = Fields(data)
     low = _unfolded(part.number(2 * FARTHEST))
-    high = low + part.number(SPAN - 1)
+    high = low + part.number(min(SPAN - 1, FARTHEST - low))
     cuts, levels = part.number(MOST_CLASSES), part.number(MOST_TABLES)
     each = [np.cumsum(part.numbers(many, LARGEST_CUT, 1), dtype=np.int64) for many in (cuts, levels)]
     shape = (2, cuts + 1, SEEN)

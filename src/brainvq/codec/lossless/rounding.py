@@ -16,7 +16,8 @@ from brainvq.errors import InputError
 Integers = NDArray[np.int64]
 CLOSE = 1e-6
 """To a half, in units of what is rounded: far beyond what machines differ by, and rare."""
-FARTHEST = float(1 << 53)
+FARTHEST = 1 << 53
+"""No value is farther from zero: beyond it float64 skips integers."""
 
 
 def rounded(values: NDArray[np.float64]) -> tuple[Integers, list[int]]:
