@@ -1,12 +1,13 @@
 """Whole files: bits a pixel and slices a second, ours beside AVIF, JPEG XL and JPEG 2000 at like quality.
 
-    python -m benchmarks.codec MODEL... [--lossless-subjects 7]
+    python -m benchmarks.codec MODEL... [--lossless-subjects 5]
 
 MODEL as `brainvq compress` takes it: runs of priors (`histogram`, `context`, `context_previous`), tokenizers, names of
 shipped models. A validate subject's slices are one file of ours, one file a slice of a picture codec's, one sequence of
 AV1's; bits are those of the files, with all that is in them. Quality is SSIM foreground; the bits that a codec needs
 for ours are interpolated between its settings, which `benchmarks/rate_distortion.py` has measured on the same slices;
-its speed is that of its setting nearest to ours. Then the same without loss, on some of the subjects.
+its speed is that of its setting nearest to ours. Then the same without loss, on some of the subjects, by the last model
+of each tokenizer.
 
 What is timed is bytes <-> 8-bit slices in memory, on all cores: ours runs its networks on them, and picture codecs code
 as many slices at a time as there are cores; an AV1 sequence has one. All take turns in each round, and the best round
@@ -280,20 +281,19 @@ def without_loss(models: Mapping[str, Codec], found: Sequence[Head], rounds: int
     about = {
         each.name: {"label": each.label, "options": each.options, "version": each.version} for each in codecs.LOSSLESS
     }
+    about["av1_sequence"] = {"label": "AV1 sequence", "options": f"quality {codecs.EXACT}"}
     rows: list[dict[str, Any]] = []
     for way in ways:
         columns = []
         for head in found:
             files = way.write(head)
             if not np.array_equal(way.read(files), head.slices):
-                raise InputError(f"{way.name} does not give back the pixels of {head.subject}")
+                raise InputError(f"{way.name} does not give back the pixels of {head.subject}.")
             columns.append(np.full(len(head.scans), 8 * sum(map(len, files)) / head.slices.size))
         subjects = [head.subject for head in found for _ in head.scans]
         column = {"file_bits": np.concatenate(columns)}
         told = {"file_bits": asdict(intervals(column, subjects)["file_bits"])}
-        of = about.get(way.name, {}) | (
-            {"label": "AV1 sequence", "options": "quality 100"} if way.name == "av1_sequence" else {}
-        )
+        of = about.get(way.name, {})
         rows.append({"name": way.name, **of, **told, "per_subject": subject_means(column, subjects)})
         print(f"{way.name:24} lossless: {rows[-1]['file_bits']['mean']:.4f} bits a pixel", flush=True)
     rates = speeds(ways, found[0], rounds)
@@ -326,10 +326,16 @@ def run(models: Sequence[str], lossless_subjects: int, rounds: int) -> dict[str,
             "images": sum(len(head.scans) for head in found),
         },
         "ours": rows,
-        "lossless": without_loss(codecs, heads(cache, lossless_subjects), rounds),
+        "lossless": without_loss(_last(codecs), heads(cache, lossless_subjects), rounds),
         "hardware": hardware(),
         "torch": torch.__version__,
     }
+
+
+def _last(codecs: Mapping[str, Codec]) -> dict[str, Codec]:
+    """Of each tokenizer the last that was named."""
+    last = {codec.pipeline.weights_sha256: name for name, codec in codecs.items()}
+    return {name: codecs[name] for name in last.values()}
 
 
 def _told(row: dict[str, Any]) -> str:
@@ -350,7 +356,7 @@ def _rates(row: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("models", nargs="+", help="as brainvq compress takes them")
-    parser.add_argument("--lossless-subjects", type=int, default=7, help="so many, spread over the split")
+    parser.add_argument("--lossless-subjects", type=int, default=5, help="so many, spread over the split")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS / STORED)
     arguments = parser.parse_args()

@@ -48,7 +48,7 @@ def lossless(found: dict[str, Any]) -> str:
     subjects = found["lossless"]["subjects"]
     lines.append(
         f"\n{rows[0]['file_bits']['images']} {found['data']['split']} slices of {len(subjects)} subjects: one file of "
-        "ours for each, codes and headers included, or one a slice; one a slice of picture codecs, one a subject of AV1."
+        "ours for each, codes and headers included, or one a slice; picture codecs have one a slice, AV1 one a subject."
     )
     return "\n".join(lines) + "\n"
 
