@@ -54,8 +54,8 @@ class Training:
 
 GENERATED_ON = "brain_f16_sharp"  # the tokenizer whose priors are compared in full
 SHARPENING = ("train.learning_rate=5e-4", "train.epochs=5.0", "task.patches={}")
-LONG = ("train.epochs=4.0", "variants=4")
-"""Of contexts where a slice has four times the codes, each of four times the entries."""
+ENTROPY = {"f8": ("train.epochs=5.0",), "f4": ("train.epochs=1.5", "variants=2")}
+"""Of contexts: as much as two cores do in some ten minutes. At f4 a slice has four times the codes."""
 TRAININGS = (
     Training("keras_f8", "keras_f8"),
     Training("keras_f8_ema", "keras_f8_ema"),
@@ -81,7 +81,7 @@ TRAININGS = (
     Training("dcgan", "dcgan", "keras_f8_ema"),
     Training("dcgan_f4", "dcgan", "resnet_f4_narrow", ("train.epochs=12",)),
     *(
-        Training(f"{name}_{size}", name, f"brain_{size}", () if size == "f8" or name == "histogram" else LONG)
+        Training(f"{name}_{size}", name, f"brain_{size}", () if name == "histogram" else ENTROPY[size])
         for size in ("f8", "f4")
         for name in ("histogram", "context", "context_previous")
     ),
