@@ -23,8 +23,8 @@ SHIP = "python -m benchmarks.ship RUN DEST"
 
 NOTICE = f"""# Licence notice of these weights
 
-The code of brainvq is under the Apache licence 2.0. The weights in this folder (`model.safetensors`) are not: they were
-learned from images of OASIS-1, and are passed on for what the OASIS data use terms allow
+The code of brainvq is under the Apache licence 2.0. The weights in this folder (`model.safetensors`,
+`entropy.safetensors`) are not: they were learned from images of OASIS-1, and are passed on for what the OASIS data use terms allow
 ([oasis-brains.org](https://www.oasis-brains.org)). Whoever uses them, or a model that was fine-tuned from them,
 
 - keeps to those terms, and reads them there: they bind, not this summary;
@@ -75,11 +75,13 @@ def _use(config: dict[str, Any]) -> str:
 ```
 brainvq reconstruct MODEL scans --out copies
 brainvq encode MODEL scans --out codes
+brainvq compress MODEL scans --out packed
 brainvq finetune MODEL --data scans --out run
 ```
 
 MODEL is this folder; `{config["preset"]}` as a bare word works where the model comes with the package. In Python,
-`brainvq.load(MODEL)`. The weights are held against their SHA-256 when they are loaded.
+`brainvq.load(MODEL)`. The weights are held against their SHA-256 when they are loaded. `entropy.safetensors`, where it
+lies here, was trained on the codes of the same subjects; it makes the files of `compress` smaller.
 """
 
 

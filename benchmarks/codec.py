@@ -317,7 +317,8 @@ def run(models: Sequence[str], lossless_subjects: int, rounds: int) -> dict[str,
         print(_told(rows[-1]), flush=True)
     return {
         "benchmark": "codec",
-        "command": f"python -m benchmarks.codec {' '.join(codecs)} --lossless-subjects {lossless_subjects} --rounds {rounds}",
+        "command": f"python -m benchmarks.codec {' '.join(codecs)} "
+        f"--lossless-subjects {lossless_subjects} --rounds {rounds}",
         "data": {
             "name": "oasis",
             "split": "validate",
