@@ -25,7 +25,8 @@ NOTICE = f"""# Licence notice of these weights
 
 The code of brainvq is under the Apache licence 2.0. The weights in this folder (`model.safetensors`,
 `entropy.safetensors`) are not: they were learned from images of OASIS-1, and are passed on for what the OASIS data use
-terms allow ([oasis-brains.org](https://www.oasis-brains.org)). Whoever uses them, or a model that was fine-tuned from them,
+terms allow ([oasis-brains.org](https://www.oasis-brains.org)). Whoever uses them, or a model that was
+fine-tuned from them,
 
 - keeps to those terms, and reads them there: they bind, not this summary;
 - acknowledges OASIS wherever results or algorithms that benefited from the weights are presented:
