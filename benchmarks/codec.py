@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -30,7 +31,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.rate_distortion import OASIS, RESULTS, bits_for, measures_of
+from benchmarks.rate_distortion import OASIS, RESULTS, ROOT, bits_for, measures_of
 from benchmarks.rate_distortion import STORED as RATES
 from brainvq.archive.codec import Codec, load_codec
 from brainvq.data.loader import Cache, open_cache
@@ -133,14 +134,23 @@ def single_slices(
     )
 
 
-def quality(way: Way, found: Sequence[Head]) -> dict[str, Any]:
-    """Bits a pixel of the files and likeness, with intervals over subjects."""
+Likeness = dict[str, NDArray[np.float64]]
+"""Of every slice each measure."""
+
+
+def quality(way: Way, found: Sequence[Head], known: dict[str, Likeness] | None = None) -> dict[str, Any]:
+    """Bits a pixel of the files and likeness, with intervals over subjects.
+
+    `known`: likeness by subject, which grows; it is that of the tokenizer, whatever the entropy model.
+    """
+    known = {} if known is None else known
     columns: dict[str, list[NDArray[np.float64]]] = {}
     for head in found:
         files, slices = way.write(head), head.slices
+        if head.subject not in known:
+            known[head.subject] = measures_of(slices, way.read(files))
         bits = 8 * sum(map(len, files)) / slices.size
-        measured = {"file_bits": np.full(len(slices), bits), **measures_of(slices, way.read(files))}
-        for name, values in measured.items():
+        for name, values in {"file_bits": np.full(len(slices), bits), **known[head.subject]}.items():
             columns.setdefault(name, []).append(values)
     subjects = [head.subject for head in found for _ in head.scans]
     whole = {name: np.concatenate(parts) for name, parts in columns.items()}
@@ -189,12 +199,17 @@ def needed(rows: Sequence[dict[str, Any]], wanted: float) -> dict[str, Any]:
 
 
 def compare(
-    codec: Codec, name: str, found: Sequence[Head], pictures: Mapping[str, Mapping[str, Any]], rounds: int
+    codec: Codec,
+    name: str,
+    found: Sequence[Head],
+    pictures: Mapping[str, Mapping[str, Any]],
+    known: dict[str, Likeness],
+    rounds: int,
 ) -> dict[str, Any]:
-    """One of ours, and what each picture codec needs for the same likeness."""
+    """One of ours, and what each picture codec needs for the same likeness. `known`: as of `quality`."""
     refuse_other_pictures(codec, found[0])
     way = ours(codec, name)
-    row = quality(way, found)
+    row = quality(way, found, known)
     wanted = row["measures"]["ssim_foreground"]["mean"]
     like = {other: nearest(pictures[other]["settings"], wanted) for other in COMPARED}
     rates = speeds([way, *(picture_way(other, each["setting"]) for other, each in like.items())], found[0], rounds)
@@ -308,12 +323,12 @@ def run(models: Sequence[str], lossless_subjects: int, rounds: int) -> dict[str,
     cache = open_cache(open_splits(str(OASIS))["validate"])
     pictures = stored_pictures(cache.fingerprint)
     found = heads(cache, len(cache))
-    codecs = {Path(model).name: load_codec(model) for model in models}
+    codecs = {Path(model).name: load_codec(model, _tokenizer(model)) for model in models}
     if len(codecs) < len(models):
         raise InputError(f"two of {', '.join(models)} have one name, and would be one row. Rename a run.")
-    rows = []
+    rows, known = [], defaultdict[str, dict[str, Likeness]](dict)
     for name, codec in codecs.items():
-        rows.append(compare(codec, name, found, pictures, rounds))
+        rows.append(compare(codec, name, found, pictures, known[codec.pipeline.weights_sha256], rounds))
         print(_told(rows[-1]), flush=True)
     return {
         "benchmark": "codec",
@@ -331,6 +346,14 @@ def run(models: Sequence[str], lossless_subjects: int, rounds: int) -> dict[str,
         "hardware": hardware(),
         "torch": torch.__version__,
     }
+
+
+def _tokenizer(model: str) -> Path | None:
+    """That of a prior, where it lies among this project's weights and not where the run looks for it."""
+    config = Path(model) / "config.json"
+    told = json.loads(config.read_text()).get("tokenizer") if config.exists() else None
+    found = ROOT / "weights" / Path(told["path"]).name if told else None
+    return found if found is not None and found.is_dir() else None
 
 
 def _last(codecs: Mapping[str, Codec]) -> dict[str, Codec]:
