@@ -78,7 +78,7 @@ def _panel(axes: Axes, result: Mapping[str, Any], measure: str) -> None:
                 told = label if n == first else None
                 axes.plot(bits[rate], at, mark, color=OURS, mfc=fill, mew=1.3, markersize=6, label=told, zorder=5)
     axes.set_xscale("log")
-    axes.set_xlabel("bits a pixel, without headers but those of whole files")
+    axes.set_xlabel("bits a pixel")
     axes.xaxis.set_major_locator(FixedLocator(RATE_TICKS))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
