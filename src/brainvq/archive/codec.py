@@ -124,10 +124,12 @@ class Codec:
                 yield item, found
                 continue
             if file.lossless:
+                whole: Scan | Fault
                 try:
-                    yield item, scan_of(found, frames[number], item)
+                    whole = scan_of(found, frames[number], item)
                 except InputError as error:
-                    yield item, Fault(int(file.starts[number]), item.slices, str(error))
+                    whole = Fault(int(file.starts[number]), item.slices, str(error))
+                yield item, whole
                 continue
             codes = self.pipeline.spec.unflatten(torch.from_numpy(found), item.size)
             weights = self.pipeline.weights_sha256

@@ -185,7 +185,8 @@ class Bitstream:
                 if self._add(start, first, count) != start + length:
                     raise InputError("it is not as long as the index says")
             except InputError as error:
-                self.groups = [group for group in self.groups if group.first != first]
+                if self.groups and self.groups[-1].first == first:
+                    self.groups.pop()
                 self.faults.append(Fault(first, count, str(error)))
             first, start = first + count, start + length
 

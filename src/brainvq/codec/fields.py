@@ -109,6 +109,24 @@ class Fields:
             raise InputError(f"{self.left:,} bytes follow where it should end")
 
 
+def deflated(data: bytes) -> bytes:
+    """A raw deflate stream (RFC 1951)."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return packer.compress(data) + packer.flush()
+
+
+def inflated(data: bytes, most: int, what: str) -> bytes:
+    """The inverse of `deflated`, of at most so many bytes. Raises InputError for anything else; `what` it should be."""
+    unpacker = zlib.decompressobj(-15)
+    try:
+        raw = unpacker.decompress(data, most + 1)
+    except zlib.error as error:
+        raise InputError(f"it cannot be inflated ({error})") from error
+    if len(raw) > most or not unpacker.eof or unpacker.unused_data:
+        raise InputError(f"it is not one deflated {what} of at most {most:,} bytes")
+    return raw
+
+
 @dataclass(frozen=True)
 class Chunk:
     """`end`: of its bytes in the file, with kind, length and checksum."""

@@ -6,12 +6,11 @@ Frames are bytes that are handed on (`data/frame_bytes.py`). Scans that share sl
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from brainvq.codec.entropy import MOST_ENTRIES
-from brainvq.codec.fields import Fields, number, numbers, text, texts
+from brainvq.codec.fields import Fields, deflated, inflated, number, numbers, text, texts
 from brainvq.codes import CodeSpec
 from brainvq.errors import InputError
 
@@ -97,8 +96,7 @@ def pack_items(items: Sequence[Item]) -> bytes:
     refuse_many(len(items), sum(item.slices for item in items))
     if len(raw) > LARGEST_TABLE:
         raise InputError(f"the names and frames of {len(items):,} scans are too long for one file. Make several.")
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return packer.compress(raw) + packer.flush()
+    return deflated(raw)
 
 
 def refuse_many(scans: int, slices: int) -> None:
@@ -112,7 +110,7 @@ def refuse_many(scans: int, slices: int) -> None:
 
 def unpack_items(data: bytes, spec: CodeSpec) -> tuple[Item, ...]:
     """The inverse of `pack_items`. Raises InputError for what it cannot have given."""
-    part = Fields(_inflated(data))
+    part = Fields(inflated(data, LARGEST_TABLE, "table"))
     records = [
         (part.number(MOST_SLICES, 1), tuple(part.numbers(spec.axes, LARGEST_SIDE, 1)), part.text(LARGEST_FRAME))
         for _ in range(part.number(MOST_SCANS))
@@ -132,17 +130,6 @@ def unpack_items(data: bytes, spec: CodeSpec) -> tuple[Item, ...]:
         Item(_word(name), _subject(subject), *records[one])
         for one, name, subject in zip(which, names, subjects, strict=True)
     )
-
-
-def _inflated(data: bytes) -> bytes:
-    unpacker = zlib.decompressobj(-15)
-    try:
-        raw = unpacker.decompress(data, LARGEST_TABLE + 1)
-    except zlib.error as error:
-        raise InputError(f"it cannot be inflated ({error})") from error
-    if len(raw) > LARGEST_TABLE or not unpacker.eof or unpacker.unused_data:
-        raise InputError(f"it is not one deflated table of at most {LARGEST_TABLE:,} bytes")
-    return raw
 
 
 def name_bytes(name: str) -> bytes:

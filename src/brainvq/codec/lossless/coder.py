@@ -11,7 +11,6 @@ u32 each     words of the entropy coder
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from brainvq.codec.fields import Fields, number, numbers
+from brainvq.codec.fields import Fields, deflated, inflated, number, numbers
 from brainvq.codec.header import HASH
 from brainvq.codec.lossless.board import Board, waves
 from brainvq.codec.lossless.fit import FREQUENT, LARGEST_CUT, LARGEST_WEIGHT, MOST_CLASSES, MOST_TABLES, fit
@@ -62,7 +61,7 @@ def pack(values: Integers, predicted: NDArray[np.float64], runs: Sequence[int]) 
     board = Board(_bounded(whole, low, high), runs)
     board.fill(_rows(values - low).astype(np.int32))
     found, errors, tables = fit(board, low, high)
-    about = _deflated(_parameters_to_bytes(found))
+    about = deflated(_parameters_to_bytes(found))
     words = _words(board, errors, tables, _models(found)).astype("<u4").tobytes()
     data = number(len(ties)) + numbers(ties) + numbers(runs) + _hash(values) + number(len(about)) + about + words
     return data + bytes(-(min(0, len(data) - _least(board)) // 4) * 4)
@@ -88,7 +87,7 @@ def unpack(data: bytes, predicted: NDArray[np.float64]) -> Integers:
         runs.append(part.number(left, 1))
         left -= runs[-1]
     told = part.take(HASH)
-    found = _parameters_from_bytes(_inflated(part.take(part.number(LARGEST_PARAMETERS))))
+    found = _parameters_from_bytes(inflated(part.take(part.number(LARGEST_PARAMETERS)), LARGEST_PARAMETERS, "stream"))
     if part.left % 4:
         raise InputError("its words are not whole")
     board = Board(_bounded(whole, found.low, found.high), runs)
@@ -203,19 +202,3 @@ def _folded(value: int) -> int:
 
 def _unfolded(value: int) -> int:
     return value // 2 if value % 2 == 0 else -(value + 1) // 2
-
-
-def _deflated(data: bytes) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return packer.compress(data) + packer.flush()
-
-
-def _inflated(data: bytes) -> bytes:
-    unpacker = zlib.decompressobj(-15)
-    try:
-        raw = unpacker.decompress(data, LARGEST_PARAMETERS + 1)
-    except zlib.error as error:
-        raise InputError(f"its parameters cannot be inflated ({error})") from error
-    if len(raw) > LARGEST_PARAMETERS or not unpacker.eof or unpacker.unused_data:
-        raise InputError("its parameters are not one deflated stream")
-    return raw
