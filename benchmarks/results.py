@@ -43,6 +43,7 @@ class Training:
     """One run: its preset, the run of its tokenizer if it is a prior, and what differs from the preset.
 
     `sharpens`: the run whose decoder is trained further, if any; the settings are then those of fine-tuning.
+    `decoder`: of a prior, the tokenizer of the same codes whose decoder draws its samples, where it is another one.
     """
 
     run: str
@@ -50,10 +51,12 @@ class Training:
     tokenizer: str | None = None
     settings: tuple[str, ...] = ()
     sharpens: str | None = None
+    decoder: str | None = None
 
 
-GENERATED_ON = "brain_f16_sharp"  # the tokenizer whose priors are compared in full
-SHARPENING = ("train.learning_rate=5e-4", "train.epochs=5.0", "task.patches={}")
+GENERATED_ON, DRAWN_BY = "brain_f16", "brain_f16_sharp"
+"""The tokenizer whose priors are compared in full, and the one of the same codes that draws their samples."""
+SHARPENING = ("train.learning_rate=5e-4", "train.epochs=6.0", "task.optimiser.average=0.99", "task.patches={}")
 ENTROPY = {"f8": ("train.epochs=5.0",), "f4": ("train.epochs=1.5", "variants=2")}
 """Of contexts: as much as two cores do in some ten minutes. At f4 a slice has four times the codes."""
 TRAININGS = (
@@ -69,13 +72,13 @@ TRAININGS = (
         for seed in range(3)
     ),
     Training("brain_f16_sharp", "brain_f16", None, SHARPENING, sharpens="brain_f16"),
-    *(Training(f"f16_{name}", name, GENERATED_ON) for name in ("histogram", "pixelcnn", "dcgan")),
+    *(Training(f"f16_{name}", name, GENERATED_ON, decoder=DRAWN_BY) for name in ("histogram", "pixelcnn", "dcgan")),
     *(
-        Training(f"f16_{name}_{seed}", name, GENERATED_ON, (f"train.seed={seed}",))
+        Training(f"f16_{name}_{seed}", name, GENERATED_ON, (f"train.seed={seed}",), decoder=DRAWN_BY)
         for name in ("autoregressive", "maskgit")
         for seed in range(3)
     ),
-    Training("f16_heads", "autoregressive", GENERATED_ON, ("prior.previous=true",)),
+    Training("f16_heads", "autoregressive", GENERATED_ON, ("prior.previous=true",), decoder=DRAWN_BY),
     Training("histogram", "histogram", "keras_f8_ema"),
     Training("pixelcnn", "pixelcnn", "keras_f8_ema"),
     Training("dcgan", "dcgan", "keras_f8_ema"),
@@ -142,12 +145,12 @@ def _result(training: Training) -> None:
     run = _train(training)
     if training.run in HALVED:
         run = halve(run, RUNS / f"{training.run}_half")
-    tokenizer = _folder(training.tokenizer) if training.tokenizer else None
-    result = evaluated(run, OASIS, tokenizer, MANY if training.tokenizer == GENERATED_ON else FEW)
+    tokenizer = _folder(training.decoder or training.tokenizer) if training.tokenizer else None
+    result = evaluated(run, OASIS, tokenizer, MANY if training.decoder else FEW)
     write_json(RESULTS / f"{training.run}.json", {"run": read_config(run), "evaluation": result})
     write_report(run)
     if tokenizer:
-        sampled(run, tokenizer, 36 if training.tokenizer == GENERATED_ON else 16, FIGURES)
+        sampled(run, tokenizer, 36 if training.decoder else 16, FIGURES)
     if training.run in SHIPPED:
         ship(run, ROOT / SHIPPED[training.run])
     if training.run in ENTROPIES:

@@ -16,12 +16,14 @@ from brainvq.config import override
 from brainvq.data.loader import open_cache
 from brainvq.data.sources import open_splits
 from brainvq.errors import InputError
+from brainvq.models import open_model
 from brainvq.pipeline import load_generator
 from brainvq.presets import preset
 from brainvq.sampling import sample_files
 from brainvq.session import evaluate_run, train_run
 from brainvq.training import encoded
 from brainvq.training.experiment import TokenizerExperiment, train
+from brainvq.training.finetune import finetune
 from brainvq.training.prior import LikelihoodTask
 from brainvq.training.prior_experiment import PriorExperiment, _from, train_prior
 
@@ -182,6 +184,19 @@ def other(tokenizer: Path, to: Path) -> Path:
     config = json.loads((to / "config.json").read_text())
     (to / "config.json").write_text(json.dumps({**config, "weights_sha256": None}))
     return to
+
+
+def test_a_tokenizer_whose_decoder_alone_was_trained_further_draws_the_same_codes(tokenizer, slices_folder, tmp_path):
+    run = train_prior(prior_experiment(), tokenizer, slices_folder, tmp_path / "prior")
+    short = {"settings": ["train.steps=2", "train.precision=fp32"]}
+    sharp = finetune(open_model(tokenizer), slices_folder, tmp_path / "sharp", encoder=False, **short)
+    moved = finetune(open_model(tokenizer), slices_folder, tmp_path / "moved", **short)
+    plain, drawn = load_generator(run, tokenizer), load_generator(run, sharp)
+    codes = plain.codes(2, seed=0)
+    assert codes[0].equal(drawn.codes(2, seed=0)[0])
+    assert (plain.images(codes) != drawn.images(codes)).any()
+    with pytest.raises(InputError, match="was trained on the codes of"):
+        load_generator(run, moved)
 
 
 def test_another_tokenizer_is_refused(tokenizer, slices_folder, tmp_path):

@@ -263,14 +263,15 @@ def test_methods_tell_of_a_discriminator_and_of_what_fine_tuning_held(data, tmp_
     origin = {"preset": "small", "weights_sha256": "c" * 64, "codebook": "frozen", "encoder": "frozen"}
     folder = begin(tmp_path / "sharp", data, finetuned_from=origin)
     config = runs.read_config(folder)
-    config["experiment"]["task"]["patches"] = {"weight": 0.25, "widths": [16, 32], "learning_rate": 2e-4}
+    config["experiment"]["task"]["patches"] = {"weight": 0.25, "scales": 2, "widths": [16, 32], "learning_rate": 2e-4}
     runs.write_json(folder / "config.json", config)
     log(folder, 40)
     text = Page(write_report(folder)).text
     for told in (
         "Training began with the weights of small (SHA-256 cccccccccccccccc); its encoder and codebook did not learn.",
-        "A discriminator of patches (Isola et al. 2017; 16 and 32 channels",
-        "0.25 times the length of that of the other terms (after Esser et al. 2021)",
+        "Discriminators of patches (Isola et al. 2017) at 2 scales (Wang 2018; of means of 2 x 2 pixels and three Haar "
+        "details, 16 and 32 channels",
+        "together 0.25 times that of the other terms (after Esser et al. 2021)",
         "Spectral normalization for generative adversarial networks",
     ):
         assert told in text, told

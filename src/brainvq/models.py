@@ -148,8 +148,8 @@ def _is_shipped_as(name: str, weights_sha256: Any) -> bool:
 
 
 def refuse_other_tokenizer(found: Model, config: dict[str, Any], prior: Path) -> None:
-    """Raises InputError unless `found` is the tokenizer that `prior`, of this config.json, was trained on; both sides
-    are named."""
+    """Raises InputError unless `found` makes the codes that `prior`, of this config.json, was trained on; both sides
+    are named. A tokenizer whose decoder alone was trained further makes those of its origin."""
     try:
         weights_sha256, spec = str(config["tokenizer"]["weights_sha256"]), _spec(prior, config)
     except (KeyError, TypeError) as error:
@@ -159,11 +159,20 @@ def refuse_other_tokenizer(found: Model, config: dict[str, Any], prior: Path) ->
             f"{found.folder} makes codes of {found.tokenizer.spec.to_json()}; the prior {prior} was trained on "
             f"{spec.to_json()}. Give the tokenizer that it was trained with, or train a new prior."
         )
-    if found.weights_sha256 != weights_sha256:
+    if weights_sha256 not in makers(found):
         raise InputError(
             f"{found.folder} is the tokenizer {found.weights_sha256[:12]}; the prior {prior} was trained on the codes "
             f"of {weights_sha256[:12]}. Give that one, or train a new prior."
         )
+
+
+def makers(found: Model) -> set[str]:
+    """Hashes of the tokenizers that are known to make the same codes of every image: its own, and that of its origin if
+    only its decoder was trained since."""
+    origin = found.config.get("finetuned_from")
+    if isinstance(origin, dict) and origin.get("encoder") == origin.get("codebook") == "frozen":
+        return {found.weights_sha256, str(origin.get("weights_sha256"))}
+    return {found.weights_sha256}
 
 
 def _spec(folder: Path, config: dict[str, Any]) -> CodeSpec:

@@ -43,6 +43,7 @@ def read_prior_record(folder: Path) -> PriorRecord:
     for result in record.evaluations.values():
         if result.tokenizer.weights_sha256 != record.facts.tokenizer.weights_sha256:
             record.notes.append(
-                f"The {result.split} split was evaluated with another tokenizer than this prior was trained on."
+                f"The {result.split} split was evaluated with another tokenizer than this prior was trained on: "
+                f"{result.tokenizer.preset} {result.tokenizer.weights_sha256[:12]}."
             )
     return record

@@ -72,10 +72,12 @@ def _reconstruction(task: dict[str, Any]) -> str:
     if patches := task.get("patches"):
         widths = listed([str(n) for n in patches["widths"]])
         text += (
-            f" A discriminator of patches (Isola et al. 2017; {widths} channels, 4 x 4 convolutions of stride 2 with "
-            "spectral normalisation, Miyato et al. 2018; hinge loss; Adam at a learning rate of "
-            f"{patches['learning_rate']:g}) was trained beside it; its gradient at the reconstruction was scaled to "
-            f"{patches['weight']:g} times the length of that of the other terms (after Esser et al. 2021)."
+            f" Discriminators of patches (Isola et al. 2017) at {patches['scales']} scales (Wang 2018; of means of "
+            f"2 x 2 pixels and three Haar details, {widths} channels, 4 x 4 convolutions of stride 2 with spectral "
+            "normalisation, Miyato et al. 2018; hinge loss; Adam at a learning rate of "
+            f"{patches['learning_rate']:g}) were trained beside it; their gradients at the reconstruction were scaled "
+            f"to the same length, together {patches['weight']:g} times that of the other terms (after Esser et al. "
+            "2021)."
         )
     if task["forgive"]:
         text += " What lies beyond black or white where the original is black or white is no error."

@@ -52,6 +52,8 @@ REFERENCES = {
     "learning. NeurIPS, 2017.",
     "Vaswani et al. 2017": "A. Vaswani, N. Shazeer, N. Parmar, J. Uszkoreit, L. Jones, A. N. Gomez, L. Kaiser and I. "
     "Polosukhin. Attention is all you need. NeurIPS, 2017.",
+    "Wang 2018": "T.-C. Wang, M.-Y. Liu, J.-Y. Zhu, A. Tao, J. Kautz and B. Catanzaro. High-resolution image synthesis "
+    "and semantic manipulation with conditional GANs. CVPR, 2018.",
     "Wang 2003": "Z. Wang, E. P. Simoncelli and A. C. Bovik. Multiscale structural similarity for image quality "
     "assessment. Asilomar Conference on Signals, Systems and Computers, 2003.",
     "Wang 2004": "Z. Wang, A. C. Bovik, H. R. Sheikh and E. P. Simoncelli. Image quality assessment: From error "
