@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from brainvq.codes import Codes, CodeSpec
 from brainvq.errors import InputError
-from brainvq.networks.transformer import rotate, rotations
+from brainvq.networks.transformer import attend, dropped, rotate, rotations
 from brainvq.priors import autoregressive, maskgit
 from brainvq.priors.autoregressive import Autoregressive
 from brainvq.priors.base import Prior
@@ -308,3 +309,35 @@ def test_training_forgets_conditions(build: Any) -> None:
     share = float(prior.partly(1000, given).values.isnan().float().mean())
     assert 0.7 < share < 0.8  # one in two with all, and of the rest one in two alone
     assert prior.eval().partly(1000, given) is given
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_in_bfloat16_is_that_of_the_library(causal: bool) -> None:
+    exact = [torch.randn(2, 3, 40, 8).requires_grad_() for _ in range(3)]
+    rounded = [each.detach().bfloat16().requires_grad_() for each in exact]
+    theirs = F.scaled_dot_product_attention(*exact, is_causal=causal)
+    ours = attend(*rounded, causal=causal)
+    assert ours.dtype == torch.bfloat16
+    assert float((ours.float() - theirs).abs().max()) < 0.05
+    weights = torch.randn_like(theirs)
+    for result in (theirs, ours):
+        (result.float() * weights).sum().backward()
+    for mine, wanted in zip(rounded, exact, strict=True):
+        assert float((mine.grad.float() - wanted.grad).norm() / wanted.grad.norm()) < 0.03
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
+    x = torch.ones(37, 41, 11, requires_grad=True)
+    torch.manual_seed(0)
+    y = dropped(x, share)
+    gone = y == 0
+    assert float(gone.float().mean()) == pytest.approx(share, abs=0.02)
+    assert float(y.mean()) == pytest.approx(1, abs=0.02)
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    assert grad.equal(y)
+    torch.manual_seed(0)
+    assert dropped(x, share).equal(y), "a run that is resumed draws the same"
+    alike = float((gone[..., 1:] == gone[..., :-1]).float().mean())
+    assert alike == pytest.approx(share**2 + (1 - share) ** 2, abs=0.02), "neighbours are drawn each by itself"
+    assert dropped(x, 0.999).isfinite().all()

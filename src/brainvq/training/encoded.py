@@ -24,11 +24,13 @@ from brainvq.data.cache import cache_folder, make_cache_folder
 from brainvq.data.loader import Cache
 from brainvq.models import Model
 from brainvq.tokenizers.base import Tokenizer
-from brainvq.training.variants import varied
+from brainvq.training.variants import mirrored_axis, varied
 from brainvq.writing import atomic
 
 FORMAT = 1
 BATCH = 32
+MIRRORED = {None: "", -1: "m", -2: "l"}
+"""By axis, in the names of what is kept of variants."""
 Progress = Callable[[int, int], None]
 
 
@@ -67,12 +69,13 @@ def encode_split(model: Model, cache: Cache, progress: Progress | None = None, *
     Raises:
         InputError: the images' size does not fit the tokenizer, or the cache cannot be written.
     """
-    device = model.tokenizer.device
-    name = f"{model.weights_sha256[:40]}-{cache.fingerprint[:40]}{f'-v{variant}' if variant else ''}-{FORMAT}"
+    device, mirrored = model.tokenizer.device, mirrored_axis(model.config) if variant else None
+    kind = f"-v{variant}{MIRRORED[mirrored]}" if variant else ""
+    name = f"{model.weights_sha256[:40]}-{cache.fingerprint[:40]}{kind}-{FORMAT}"
     path = cache_folder() / "codes" / f"{name}.safetensors"
     tensors = _stored(path)
     if tensors is None:
-        tensors = _encode(model.tokenizer, cache, progress or (lambda done, count: None), variant)
+        tensors = _encode(model.tokenizer, cache, progress or (lambda done, count: None), variant, mirrored)
         make_cache_folder()
         path.parent.mkdir(exist_ok=True)
         with atomic(path) as file:
@@ -81,7 +84,9 @@ def encode_split(model: Model, cache: Cache, progress: Progress | None = None, *
 
 
 @torch.no_grad()
-def _encode(tokenizer: Tokenizer, cache: Cache, progress: Progress, variant: int) -> dict[str, Tensor]:
+def _encode(
+    tokenizer: Tokenizer, cache: Cache, progress: Progress, variant: int, mirrored: int | None
+) -> dict[str, Tensor]:
     tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     spec = tokenizer.spec
     found: list[list[Tensor]] = [[] for _ in spec.entries]
@@ -89,7 +94,7 @@ def _encode(tokenizer: Tokenizer, cache: Cache, progress: Progress, variant: int
     counts = [torch.zeros(entries, dtype=torch.float64) for entries in spec.entries]
     for start in range(0, len(cache), BATCH):
         part = slice(start, min(start + BATCH, len(cache)))
-        x = varied(cache.batch(np.arange(part.start, part.stop)), cache.subjects[part], variant)
+        x = varied(cache.batch(np.arange(part.start, part.stop)), cache.subjects[part], variant, mirrored)
         for level, code in enumerate(tokenizer.encode(x)):
             under = F.interpolate(x, size=code.shape[1:], mode="area").flatten().cpu().double()
             flat = code.flatten().cpu()

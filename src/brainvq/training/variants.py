@@ -1,4 +1,4 @@
-"""Training images a little otherwise: mirrored, turned, scaled, shifted, so that few heads teach a prior more.
+"""Training images a little otherwise: turned, scaled, shifted, and mirrored where their tokenizer learned mirror images too, so that few heads teach a prior more.
 
 A prior sees codes, and codes cannot be turned: images are, before they are encoded. All slices of a head move alike, so
 that neighbours stay neighbours. Variant 0 is the images themselves.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,27 +22,38 @@ SCALE = 2.5
 SHIFT = 2.0
 
 
-def varied(x: Tensor, subjects: Sequence[str], variant: int) -> Tensor:
-    """x (B, 1, H, W) in [-1, 1], black outside, and the subject of each -> the same of this variant."""
+def mirrored_axis(config: Mapping[str, Any]) -> int | None:
+    """Along which axis left and right lie, from the config of a tokenizer that was trained with mirror images; else
+    None."""
+    task = config["experiment"].get("task", {})
+    return (-2 if task.get("lying") else -1) if task.get("mirror") else None
+
+
+def varied(x: Tensor, subjects: Sequence[str], variant: int, mirrored: int | None) -> Tensor:
+    """x (B, 1, H, W) in [-1, 1], black outside, and the subject of each -> the same of this variant.
+
+    `mirrored`: the axis along which half of the heads are mirrored, -2 or -1.
+    """
     if not variant:
         return x
-    theta = torch.stack([_affine(subject, variant, x.shape[-2:]) for subject in subjects]).to(x)
+    theta = torch.stack([_affine(subject, variant, x.shape[-2:], mirrored) for subject in subjects]).to(x)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     # bicubic, since what is blurred is learned; it overshoots at edges
     moved = F.grid_sample(x + 1, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
     return moved.clamp(0, 2) - 1
 
 
-def _affine(subject: str, variant: int, size: Sequence[int]) -> Tensor:
+def _affine(subject: str, variant: int, size: Sequence[int], mirrored: int | None) -> Tensor:
     """Where each pixel comes from, (2, 3), a function of subject and variant alone."""
     seed = hashlib.sha256(f"{variant}:{subject}".encode("utf-8", "surrogateescape")).digest()
     turn, scale, down, right, side = np.random.default_rng(list(seed)).standard_normal(5).tolist()
     angle, larger = math.radians(TURN * turn), math.exp(SCALE / 100 * scale)
-    mirror, (height, width) = math.copysign(1.0, side), size
+    height, width = size
+    down_side, right_side = (math.copysign(1.0, side) if axis == mirrored else 1.0 for axis in (-2, -1))
     cos, sin = math.cos(angle) / larger, math.sin(angle) / larger
     return torch.tensor(
         [
-            [mirror * cos, -sin * height / width, SHIFT / 128 * right],
-            [mirror * sin * width / height, cos, SHIFT / 128 * down],
+            [right_side * cos, -down_side * sin * height / width, SHIFT / 128 * right],
+            [right_side * sin * width / height, down_side * cos, SHIFT / 128 * down],
         ]
     )
