@@ -1,4 +1,5 @@
-"""Training images a little otherwise: turned, scaled, shifted, and mirrored where their tokenizer learned mirror images too, so that few heads teach a prior more.
+"""Training images a little otherwise, so that few heads teach a prior more: turned, scaled, shifted, and mirrored where
+their tokenizer learned mirror images too.
 
 A prior sees codes, and codes cannot be turned: images are, before they are encoded. All slices of a head move alike, so
 that neighbours stay neighbours. Variant 0 is the images themselves.
