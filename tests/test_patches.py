@@ -6,7 +6,7 @@ from accelerate import Accelerator
 from torch.nn import functional as F
 
 from brainvq.networks.patch_discriminator import PatchDiscriminator, PatchDiscriminators
-from brainvq.training.patches import PatchConfig, Patches
+from brainvq.training.patches import GROWING, PatchConfig, Patches
 
 
 def patches(**settings) -> Patches:
@@ -42,9 +42,21 @@ def test_no_scale_drowns_another():
         shares.append(wanted / wanted.norm())
     others = x_hat.square().mean()
     (known,) = torch.autograd.grad(others, x_hat, retain_graph=True)
-    term, _ = one.term(x_hat, others)
+    term, _ = one.term(x_hat, others, GROWING)
     (push,) = torch.autograd.grad(term, x_hat)
     torch.testing.assert_close(push, known.norm() / 2 * sum(shares), rtol=1e-3, atol=1e-6)
+
+
+def test_who_knows_nothing_yet_has_no_say() -> None:
+    one, pushes = patches(), []
+    for step in (0, GROWING // 4, GROWING, 3 * GROWING):
+        x_hat = torch.full((1, 1, 32, 32), 0.25, requires_grad=True)
+        term, _ = one.term(x_hat, x_hat.square().mean(), step)
+        (push,) = torch.autograd.grad(term, x_hat)
+        pushes.append(float(push.norm()))
+    assert pushes[0] == 0
+    assert pushes[1] == pytest.approx(pushes[2] / 4, rel=1e-3)
+    assert pushes[2] == pytest.approx(pushes[3], rel=1e-3)
 
 
 @pytest.mark.parametrize("weight", [0.25, 2.0])
@@ -52,7 +64,7 @@ def test_the_push_is_a_share_of_the_other_gradients_and_its_term_is_zero(weight)
     x_hat = (torch.rand(2, 1, 32, 32) * 2 - 1).requires_grad_()
     others = (3 * x_hat).square().mean()
     (known,) = torch.autograd.grad(others, x_hat, retain_graph=True)
-    term, doubt = patches(weight=weight).term(x_hat, others)
+    term, doubt = patches(weight=weight).term(x_hat, others, GROWING)
     assert float(term.detach()) == 0
     assert doubt.isfinite()
     term.backward()
@@ -62,10 +74,10 @@ def test_the_push_is_a_share_of_the_other_gradients_and_its_term_is_zero(weight)
 def test_following_the_push_makes_an_image_more_believable():
     one = patches()
     x_hat = (torch.rand(2, 1, 32, 32) - 0.5).requires_grad_()
-    term, before = one.term(x_hat, x_hat.square().mean())
+    term, before = one.term(x_hat, x_hat.square().mean(), GROWING)
     term.backward()
     moved = (x_hat - 1e-2 * x_hat.grad / x_hat.grad.norm()).detach().requires_grad_()
-    assert one.term(moved, moved.square().mean())[1] < before
+    assert one.term(moved, moved.square().mean(), GROWING)[1] < before
 
 
 def test_it_learns_to_tell_blur_and_training_it_moves_no_reconstruction():
@@ -82,7 +94,7 @@ def test_it_learns_to_tell_blur_and_training_it_moves_no_reconstruction():
 def test_what_is_beyond_the_range_of_pixels_is_not_seen():
     one = patches()
     x_hat = torch.full((1, 1, 32, 32), 3.0, requires_grad=True)
-    term, _ = one.term(x_hat, x_hat.square().mean())
+    term, _ = one.term(x_hat, x_hat.square().mean(), GROWING)
     term.backward()
     assert not x_hat.grad.any(), "a saved image is clipped there"
 

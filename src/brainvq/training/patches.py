@@ -23,6 +23,8 @@ from brainvq.networks.patch_discriminator import PatchDiscriminators
 from brainvq.training.optimise import OptimiserConfig, Updates
 
 OPTIMISER = OptimiserConfig(betas=(0.5, 0.9))
+GROWING = 200
+"""Steps over which their say grows evenly to `weight`: what has learned nothing yet pushes anywhere."""
 
 
 class PatchConfig(Config):
@@ -59,13 +61,14 @@ class Patches:
             OPTIMISER, PatchDiscriminators(config.widths, config.scales), accelerator, config.learning_rate
         )
 
-    def term(self, x_hat: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    def term(self, x_hat: Tensor, others: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """A term of value zero whose gradient makes `x_hat` (B, 1, H, W) more believable, and the loss behind it.
 
         `others`: the sum of all other terms of the loss of `x_hat`.
         """
         (known,) = torch.autograd.grad(others, x_hat, retain_graph=True)
-        length = self.config.weight / self.config.scales * known.norm()
+        weight = self.config.weight * min(1.0, step / GROWING)
+        length = weight / self.config.scales * known.norm()
         judge = self.updates.module.requires_grad_(False)  # past the wrapper that waits for other processes
         push, doubts = torch.zeros_like(known), []
         for scale in range(self.config.scales):

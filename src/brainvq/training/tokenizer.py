@@ -75,7 +75,7 @@ class TokenizerTask:
         loss = torch.stack([*losses.values()]).sum()
         seen = {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
         if self.patches:
-            term, seen["patches"] = self.patches.term(output.x_hat, loss)
+            term, seen["patches"] = self.patches.term(output.x_hat, loss, step)
             seen["discriminator"] = self.patches.learn(x, output.x_hat, step, total)
             loss = loss + term
         self.updates.step(loss, step, total)
