@@ -13,27 +13,37 @@ from brainvq.data.loader import open_cache
 from brainvq.data.sources import open_splits
 from brainvq.evaluate_prior.neighbours import EightBit
 from brainvq.metrics.generation import spread_over_subjects
-from brainvq.sampling import sample_files
+from brainvq.run import read_config
+from brainvq.sampling import Wish, sample_files
 
 REAL = "samples-real.png"
-ROWS = {16: 2, 36: 4}
+REAL_HEAD = "samples-real-head.png"
+ROWS = {16: 2, 32: 4, 36: 4}
 """Images of a grid, and its rows."""
 
 
 def sampled(run: Path, tokenizer: Path, shown: int, figures: Path) -> None:
-    """64 samples of seed 0 beside the run, and the first `shown` as a figure of the documentation."""
+    """64 samples of seed 0 beside the run, and the first `shown` as a figure of the documentation.
+
+    Of a prior that knows the slice before, its first head.
+    """
     out = run / "samples"
+    heads = bool(read_config(run)["experiment"]["prior"].get("previous"))
     with screen.bar(f"sampling {run.name}") as progress:
-        sample_files(run, 64, out, tokenizer=tokenizer, progress=progress)
-    images = [np.asarray(Image.open(out / "images" / f"{i:04}.png")) for i in range(shown)]
+        wish = Wish(heads=heads)
+        done = sample_files(run, 1 if heads else 64, out, wish=wish, tokenizer=tokenizer, progress=progress).done
+    images = [np.asarray(Image.open(out / "images" / f"{i:04}.png")) for i in range(done if heads else shown)]
     grid(images, figures / f"samples-{run.name}.png")
 
 
 def real(data: Path, shown: int, figures: Path) -> None:
-    """As many validate slices in a grid like those of the samples, spread over the subjects."""
+    """As many validate slices in a grid like those of the samples, spread over the subjects; and all of one subject."""
     cache = open_cache(open_splits(data)["validate"], multiple=(16, 16))
     picks = np.sort(spread_over_subjects(cache.subjects, shown, seed=0))
     grid([*EightBit(cache)[picks]], figures / REAL)
+    first = cache.subjects.index(cache.subjects[picks[0]])
+    whole = [i for i in range(first, len(cache)) if cache.subjects[i] == cache.subjects[first]]
+    grid([*EightBit(cache)[np.array(whole)]], figures / REAL_HEAD)
 
 
 def grid(images: list[NDArray[np.uint8]], path: Path) -> None:

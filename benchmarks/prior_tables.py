@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stored import device_of, results_of
+from brainvq.metrics.definitions import WHOLE_HEADS
 from brainvq.metrics.realism import FAMILY_LABELS, REALISM
 
 COMPARED = ("f16_histogram", "f16_dcgan", "f16_pixelcnn", "f16_maskgit_0", "f16_autoregressive_0")
@@ -123,6 +124,27 @@ def realism(results: Path) -> str:
             lines.append("| " + " | ".join([measure.label, *(_estimate(value, 2) for value in values)]) + " |")
         lines.append("")
     return "\n".join(lines)
+
+
+def heads(results: Path) -> str:
+    """How heads that are made slice after slice change from one slice to the next, beside real ones."""
+    found = results_of(results, ("f16_heads",))
+    if not found:
+        return ""
+    told = found["f16_heads"]["evaluation"]["heads"]
+    lines = [
+        "| | " + " | ".join(each.label for each in WHOLE_HEADS.values()) + " |",
+        "|---|" + "---|" * len(WHOLE_HEADS),
+    ]
+    for name, label in (("samples", "made slice after slice"), ("real", "real, through the tokenizer")):
+        cells = [_mean(told[name][of], 3) for of in WHOLE_HEADS]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    lines.append(f"\n{told['n']} heads of each, {told['slices']} slices; 95 % intervals by bootstrap over heads.")
+    return "\n".join(lines) + "\n"
+
+
+def _mean(found: dict[str, float], digits: int) -> str:
+    return f"{found['mean']:.{digits}f} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
 
 
 def sampling(results: Path) -> str:

@@ -52,6 +52,7 @@ def write(page: Path, results: Path) -> None:
         "SAMPLING": prior_tables.sampling(results),
         "PRIORS": prior_tables.priors(results),
         "PRIOR_SEEDS": prior_tables.prior_seeds(results),
+        "HEADS": prior_tables.heads(results),
         "REALISM": prior_tables.realism(results),
         "AUDIT": prior_tables.audit(results),
         "BRAIN": brain_tables.brain(results),
