@@ -89,7 +89,7 @@ TRAININGS = (
         "f16_heads",
         "autoregressive",
         GENERATED_ON,
-        ("variants=4", "train.epochs=5.0", "prior.previous=true"),
+        (*SHORTER, "prior.previous=true"),
         decoder=DRAWN_BY,
     ),
     Training("histogram", "histogram", "keras_f8_ema"),

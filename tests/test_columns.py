@@ -133,3 +133,26 @@ def test_the_slice_before_is_of_the_same_subject() -> None:
     assert told.given is not None
     assert told.given.values.shape == (2, 1)
     assert told.given.previous is None
+
+
+def test_an_epoch_mixes_variants_and_an_image_meets_all_of_them_with_its_own_slice_before() -> None:
+    cache = SimpleNamespace(subjects=["a"] * 6, fingerprint="", size=(4, 4))
+
+    def encoded(shift: int) -> EncodedSplit:
+        codes = (torch.arange(6, dtype=torch.uint8) + shift).view(6, 1, 1).expand(6, 2, 2)
+        return EncodedSplit({"codes_0": codes, "order_0": torch.arange(6)}, cast("Any", cache), torch.device("cpu"))
+
+    split = LabelledSplit(encoded(0), torch.zeros(6, 0), previous=True, variants=[encoded(10), encoded(20)])
+    images = torch.arange(6)
+    assert split.batch(images).codes[0][:, 0, 0].equal(images)
+    met = []
+    for epoch in range(3):
+        batch = split.batch(images, epoch)
+        assert batch.given is not None
+        assert batch.given.previous is not None
+        shown, before = batch.codes[0][:, 0, 0], batch.given.previous[0][:, 0, 0]
+        assert (shown % 10).equal(images)
+        assert (shown[1:] - before[1:] == 1).all()
+        assert sorted((shown // 10).tolist()) == [0, 0, 1, 1, 2, 2]
+        met.append(shown // 10)
+    assert torch.stack(met).sort(0).values.equal(torch.arange(3)[:, None].expand(3, 6))

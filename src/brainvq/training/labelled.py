@@ -63,18 +63,29 @@ class LabelledSplit:
     def __len__(self) -> int:
         return len(self.encoded)
 
-    def batch(self, indices: Tensor | NDArray[np.int64] | Sequence[int], variant: int = 0) -> Labelled:
-        """`variant`: counted round and round; 0 is the images themselves."""
-        picks, encoded = torch.as_tensor(indices, dtype=torch.int64), self.variants[variant % len(self.variants)]
-        codes = encoded.batch(picks)
+    def batch(self, indices: Tensor | NDArray[np.int64] | Sequence[int], epoch: int | None = None) -> Labelled:
+        """`epoch`: of training, which mixes all variants, each image another one in the next; None: the images
+        themselves."""
+        picks = torch.as_tensor(indices, dtype=torch.int64)
+        variants = torch.zeros_like(picks) if epoch is None else (picks + epoch) % len(self.variants)
+        codes = self._codes(picks, variants)
         if not (self.values.shape[1] or self.previous):
             return Labelled(codes, None)
         before = None
         if self.previous:
             first = self.first[picks].to(self.encoded.device)
-            found = encoded.batch((picks - 1).clamp(min=0))
+            found = self._codes((picks - 1).clamp(min=0), variants)
             before = tuple(level.masked_fill(first.view(-1, *[1] * (level.ndim - 1)), -1) for level in found)
         return Labelled(codes, Given(self.values[picks].to(self.encoded.device), before))
+
+    def _codes(self, picks: Tensor, variants: Tensor) -> Codes:
+        """Of each of the `picks` (B,) its variant (B,)."""
+        found = self.encoded.batch(picks)
+        for n in variants.unique().tolist():
+            mine = variants == n
+            for level, other in zip(found, self.variants[n].batch(picks[mine]), strict=True):
+                level[mine.to(level.device)] = other
+        return found
 
 
 def read_columns(config: ConditionsConfig, root: Path, cache: Cache) -> Columns:

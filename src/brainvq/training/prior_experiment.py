@@ -29,8 +29,8 @@ class PriorExperiment(Experiment):
 
     Args:
         conditions: what it is told of images.
-        variants: ways in which each training image is encoded, one an epoch, round and round: as it is, and a little
-            turned, scaled, shifted or mirrored.
+        variants: ways in which each training image is encoded, another one each epoch, round and round: as it is, and
+            a little turned, scaled, shifted or mirrored.
     """
 
     prior: PartOf[PriorConfig]
