@@ -81,7 +81,7 @@ class LabelledSplit:
     def _codes(self, picks: Tensor, variants: Tensor) -> Codes:
         """Of each of the `picks` (B,) its variant (B,)."""
         found = self.encoded.batch(picks)
-        for n in variants.unique().tolist():
+        for n in sorted(set(variants.tolist())):
             mine = variants == n
             for level, other in zip(found, self.variants[n].batch(picks[mine]), strict=True):
                 level[mine.to(level.device)] = other
