@@ -11,7 +11,8 @@ from benchmarks.stored import device_of, results_of
 from brainvq.metrics.definitions import WHOLE_HEADS
 from brainvq.metrics.realism import FAMILY_LABELS, REALISM
 
-COMPARED = ("f16_histogram", "f16_dcgan", "f16_pixelcnn", "f16_maskgit_0", "f16_autoregressive_0")
+COMPARED = ("f16_histogram", "f16_dcgan", "f16_pixelcnn", "f16_maskgit_0", "f16_autoregressive_0", "f16_heads")
+BEFORE = "previous slice"
 SEEDED = ("f16_maskgit", "f16_autoregressive")
 FAMILIES = ("statistics", "look")
 SAMPLERS = {
@@ -57,7 +58,7 @@ def _prior(found: dict[str, Any]) -> str:
         name: family["sets"]["samples"]["measures"] for name, family in evaluation["realism"]["families"].items()
     }
     return _row(
-        f"`{run['preset']}`",
+        _label(run),
         _bits(run["preset"], bits) if bits else "none",
         measures,
         f"{evaluation['measures']['diversity']['samples']:.3f}",
@@ -66,10 +67,19 @@ def _prior(found: dict[str, Any]) -> str:
     )
 
 
+def _label(run: dict[str, Any]) -> str:
+    whole = run["experiment"]["prior"].get("previous")
+    return f"`{run['preset']}`" + (", whole heads" if whole else "")
+
+
 def _bits(preset: str, bits: dict[str, Any]) -> str:
     at_most = "" if bits["exact"] else "at most "
     saved = f" ({-bits['saved']['mean']:+.1%})" if preset != "histogram" else ""
-    return f"{at_most}{bits['per_code']['mean']:.3f}{saved}"
+    alone = f"{at_most}{bits['per_code']['mean']:.3f}{saved}"
+    if BEFORE not in bits["told"]:
+        return alone
+    told, baseline = bits["told_per_code"]["mean"], bits["histogram_per_code"]["mean"]
+    return f"{told:.3f} ({told / baseline - 1:+.1%}) a head, {alone} a slice by itself"
 
 
 def _row(label: str, bits: str, measures: dict[str, Any], diversity: str, flagged: str, seconds: str) -> str:
@@ -111,11 +121,11 @@ def realism(results: Path) -> str:
     if not found:
         return ""
     lines = []
-    names = [each["run"]["preset"] for each in found.values()]
+    names = [_label(each["run"]) for each in found.values()]
     for family in FAMILIES:
         families = [each["evaluation"]["realism"]["families"][family] for each in found.values()]
         lines += [
-            f"| {FAMILY_LABELS[family]} | " + " | ".join(f"`{name}`" for name in names) + " | tokenizer | floor |",
+            f"| {FAMILY_LABELS[family]} | " + " | ".join(names) + " | tokenizer | floor |",
             "|---" * (len(names) + 3) + "|",
         ]
         for of, measure in REALISM.items():
