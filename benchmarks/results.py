@@ -58,12 +58,9 @@ GENERATED_ON, DRAWN_BY = "brain_f16", "brain_f16_sharp"
 """The tokenizer whose priors are compared in full, and the one of the same codes that draws their samples."""
 SHORTER = ("variants=4", "train.epochs=8.0")
 """Of transformers over its codes: seven minutes on two cores, and one more for each variant to be encoded."""
-SHARPENING = (
-    "train.learning_rate=5e-4",
-    "train.epochs=6.0",
-    "task.optimiser.average=0.99",
-    'task.patches={"weight": 4.0}',
-)
+SHARPENING = ("train.epochs=6.0", "task.optimiser.average=0.99")
+BOLD = (*SHARPENING, "train.learning_rate=5e-4", 'task.patches={"weight": 4.0}')
+GENTLE = (*SHARPENING, "train.learning_rate=3e-4", 'task.patches={"weight": 2.0}')
 ENTROPY = {"f8": ("train.epochs=5.0",), "f4": ("train.epochs=1.5", "variants=2")}
 """Of contexts: as much as two cores do in some ten minutes. At f4 a slice has four times the codes."""
 TRAININGS = (
@@ -78,7 +75,8 @@ TRAININGS = (
         Training(f"brain_f8_short_{seed}", "brain_f8", None, ("train.epochs=18.0", f"train.seed={seed}"))
         for seed in range(3)
     ),
-    Training("brain_f16_sharp", "brain_f16", None, SHARPENING, sharpens="brain_f16"),
+    Training("brain_f16_bold", "brain_f16", None, BOLD, sharpens="brain_f16"),
+    Training("brain_f16_sharp", "brain_f16", None, GENTLE, sharpens="brain_f16_bold"),
     *(Training(f"f16_{name}", name, GENERATED_ON, decoder=DRAWN_BY) for name in ("histogram", "pixelcnn", "dcgan")),
     *(
         Training(f"f16_{name}_{seed}", name, GENERATED_ON, (*SHORTER, f"train.seed={seed}"), decoder=DRAWN_BY)

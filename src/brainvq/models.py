@@ -167,12 +167,11 @@ def refuse_other_tokenizer(found: Model, config: dict[str, Any], prior: Path) ->
 
 
 def makers(found: Model) -> set[str]:
-    """Hashes of the tokenizers that are known to make the same codes of every image: its own, and that of its origin if
-    only its decoder was trained since."""
+    """Hashes of the tokenizers that are known to make the same codes of every image: its own, and those of its origin
+    if only its decoder was trained since."""
     origin = found.config.get("finetuned_from")
-    if isinstance(origin, dict) and origin.get("encoder") == origin.get("codebook") == "frozen":
-        return {found.weights_sha256, str(origin.get("weights_sha256"))}
-    return {found.weights_sha256}
+    same = origin.get("codes_of") if isinstance(origin, dict) else None
+    return {found.weights_sha256, *(map(str, same) if isinstance(same, list) else ())}
 
 
 def _spec(folder: Path, config: dict[str, Any]) -> CodeSpec:

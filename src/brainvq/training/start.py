@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brainvq import models
 from brainvq import run as runs
 from brainvq.errors import InputError
 from brainvq.models import Model
@@ -33,7 +34,7 @@ class Start:
             "preset": self.model.config.get("preset"),
             "weights_sha256": self.model.weights_sha256,
             "codebook": "trained" if self.codebook else "frozen",
-            **({} if self.encoder else {"encoder": "frozen"}),
+            **({} if self.encoder else {"encoder": "frozen", "codes_of": sorted(models.makers(self.model))}),
         }
 
 
