@@ -19,6 +19,9 @@ ACKNOWLEDGEMENT = (
     "J. Morris; grants P50 AG05681, P01 AG03991, R01 AG021910, P50 MH071616, U24 RR021382, R01 MH56584. "
     "https://doi.org/10.1162/jocn.2007.19.9.1498"
 )
+FOR_SAMPLES = "Its decoder was trained further to look real: it draws samples of priors, and is not for reading scans."
+MADE_UP = """Fine texture is made up: patch discriminators taught the decoder what scans look like, not what was in this
+one."""
 SHIP = "python -m benchmarks.ship RUN DEST"
 
 NOTICE = f"""# Licence notice of these weights
@@ -62,12 +65,17 @@ def _what(config: dict[str, Any]) -> str:
     what = f"""A tokenizer of brain MR slices. It turns a slice of {_times(size)} pixels into {" and ".join(levels)},
     and these codes back into a slice. {sum(config["parameters"].values()):,} parameters. It is for research on
     images: compression, generation by a prior over the codes, features."""
-    return f"""# {config["preset"]}: weights
+    sharp = _sharpened(config)
+    return f"""# {config["preset"]}{", sharpened" if sharp else ""}: weights
 
-{_filled(what)}
+{_filled(f"{what} {FOR_SAMPLES}" if sharp else what)}
 
 **Not a medical device.** Not for diagnosis, nor for any decision about a patient.
 """
+
+
+def _sharpened(config: dict[str, Any]) -> bool:
+    return bool(config["experiment"]["task"].get("patches"))
 
 
 def _use(config: dict[str, Any]) -> str:
@@ -130,6 +138,7 @@ def _limits(config: dict[str, Any]) -> str:
         the weights; measure afterwards.""",
         """A reconstruction is not the scan. Lesions and other rare or small structures may be smoothed away, moved or
         made up, and a high SSIM does not exclude it. Nothing here was measured on lesions.""",
+        *((MADE_UP,) if _sharpened(config) else ()),
         "Faint noise of the background may not be kept.",
         "Whether it does as well for every age, sex and diagnosis was not measured.",
     )
