@@ -14,7 +14,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -217,13 +217,24 @@ class Generator:
         Raises:
             InputError: the prior was not trained on slices and those before them; or as `codes`.
         """
-        conditions = self.conditions(seed, number, wanted)
+        return self.heads([number], seed=seed, wanted=wanted, drawing=drawing)
+
+    @torch.inference_mode()
+    def heads(
+        self, numbers: Sequence[int], *, seed: int = 0, wanted: Mapping[str, str] = NOTHING, drawing: Drawing = PLAIN
+    ) -> Codes:
+        """Heads of these numbers one after another, each as `head` has it: each level (heads * slices, *grid).
+
+        Raises:
+            InputError: as `head`.
+        """
+        conditions = [self.conditions(seed, number, wanted) for number in numbers]
         found: list[Codes] = []
         for i in self.slices:
-            values = told(self.prior.conditions, {**conditions, SLICE: str(i)})[None]
-            given = Given(values, found[-1] if found else None)
-            found.append(self.prior.sample([_random(seed, number, i)], given, drawing))
-        return tuple(torch.cat(level) for level in zip(*found, strict=True))
+            values = [told(self.prior.conditions, {**known, SLICE: str(i)}) for known in conditions]
+            given = Given(torch.stack(values), found[-1] if found else None)
+            found.append(self.prior.sample([_random(seed, number, i) for number in numbers], given, drawing))
+        return tuple(torch.stack(level, 1).flatten(0, 1) for level in zip(*found, strict=True))
 
     @property
     def slices(self) -> range:

@@ -67,7 +67,8 @@ def evaluate_prior(
     anonymous: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluated:
-    """Measure a prior: bits of every held-out image, and the samples 0 .. n - 1 of the sequence of `seed`.
+    """Measure a prior: bits of every held-out image, and the samples 0 .. n - 1 of the sequence of `seed`; of a prior
+    that makes whole heads, the slices of its first heads, and what is measured of them counts heads, as of subjects.
 
     `labelled`: the held-out split with what is known of its images, for a prior that takes conditions. `model`: what
     names it in the result; `anonymous`: leave out what tells whose an image is beside its subject's alias;
@@ -81,7 +82,7 @@ def evaluate_prior(
     _check(generator, train_images, held_out_images, n)
     real = generation.spread_over_subjects(held_out.subjects, min(n, len(held_out)), seed=seed)
     pools = Pools(EightBit(train_images), EightBit(held_out_images), train.subjects, held_out.subjects)
-    looks = can_measure(n, pools)
+    looks = can_measure(n, generator, pools)
     total = _work(generator, train, held_out, n, len(real)) + looks * WORK * n
     advance = _counter(progress, total)
     size = held_out_images.images.shape[1:]
@@ -89,7 +90,9 @@ def evaluate_prior(
     if generator.prior.has_bound:
         labelled = labelled or LabelledSplit(held_out, torch.zeros(len(held_out), 0), previous=False)
         bits = bits_of(generator.prior, train, labelled, math.prod(size), advance)
-    codes, images, seconds = _sample(generator, n, seed, advance)
+    whole = makes_heads(generator)
+    codes, images, seconds = (_heads if whole else _sample)(generator, n, seed, advance)
+    heads = [f"head {i // len(generator.slices)}" for i in range(n)] if whole else None
     real_codes = held_out.batch(real)
 
     def shown(codes: Codes) -> NDArray[np.uint8]:
@@ -106,14 +109,14 @@ def evaluate_prior(
         "model": dict(model),
         **_facts(generator, train, held_out, size),
         "bits": bits,
-        "samples": {"n": n, "seed": seed, "seconds_each": seconds},
+        "samples": {"n": n, "seed": seed, "seconds_each": seconds, "heads": len(set(heads)) if heads else None},
         "real": {"n": len(real), "subjects": len(set(own))},
         "measures": {
             "described_ssim": asdict(generation.described_ssim(images, pools.train, advance=advance)),
             "real_described_ssim": asdict(generation.described_ssim(real_images, pools.train, advance=advance)),
-            **_similarities(found, n, own),
+            **_similarities(found, heads or [str(i) for i in range(n)], own),
             "diversity": {
-                "samples": generation.mean_pairwise_ssim(images, seed=seed, advance=advance),
+                "samples": generation.mean_pairwise_ssim(images, subjects=heads, seed=seed, advance=advance),
                 "real": generation.mean_pairwise_ssim(real_images, subjects=own, seed=seed, advance=advance),
             },
             "live_entries": {
@@ -121,8 +124,8 @@ def evaluate_prior(
                 "real": generation.live_share(real_codes, train.orders),
             },
         },
-        "realism": realism_of(images, shown, train, pools, seed, advance) if looks else None,
-        "heads": heads_of(generator, held_out, seed, advance) if makes_heads(generator) else None,
+        "realism": realism_of(images, heads, shown, train, pools, seed, advance) if looks else None,
+        "heads": heads_of(generator, held_out, seed, advance) if whole else None,
         "per_sample": [
             {
                 "nearest_train": told(found["nearest_train"], i, train.subjects, anonymous=anonymous),
@@ -131,8 +134,7 @@ def evaluate_prior(
             for i in range(n)
         ],
         "definitions": {
-            name: measure.definition
-            for name, measure in (GENERATION | (WHOLE_HEADS if makes_heads(generator) else {})).items()
+            name: measure.definition for name, measure in (GENERATION | (WHOLE_HEADS if whole else {})).items()
         },
         "wall_time_s": round(time.perf_counter() - started, 2),
         "threads": torch.get_num_threads(),
@@ -211,13 +213,30 @@ def _sample(generator: Generator, n: int, seed: int, advance: Advance) -> tuple[
     return tuple(torch.cat(level) for level in zip(*codes, strict=True)), np.concatenate(images), seconds / n
 
 
+def _heads(generator: Generator, n: int, seed: int, advance: Advance) -> tuple[Codes, NDArray[np.uint8], float]:
+    """As `_sample`, of as many whole heads as hold n slices."""
+    codes, images, seconds, each = [], [], 0.0, len(generator.slices)
+    for part in parts(math.ceil(n / each), generator.prior):
+        started = time.perf_counter()
+        codes.append(generator.heads(part.tolist(), seed=seed))
+        images.append(_decode(generator, codes[-1]))
+        seconds += time.perf_counter() - started
+        advance(len(part) * each)
+    drawn = np.concatenate(images)
+    found: Codes = tuple(torch.cat(level)[:n] for level in zip(*codes, strict=True))
+    return found, drawn[:n], seconds / len(drawn)
+
+
 def _decode(generator: Generator, codes: Codes) -> NDArray[np.uint8]:
     each = parts(len(codes[0]), generator.prior)
     return np.concatenate([generator.images(tuple(level[part] for level in codes)) for part in each])
 
 
-def _similarities(found: Mapping[str, generation.Neighbours], n: int, own: Sequence[str]) -> dict[str, Range]:
-    """SSIM to the nearest: samples are independent draws, real images are draws of subjects."""
+def _similarities(
+    found: Mapping[str, generation.Neighbours], draws: Sequence[str], own: Sequence[str]
+) -> dict[str, Range]:
+    """SSIM to the nearest. `draws`: by which draw each sample came; real images are draws of subjects."""
+    n = len(draws)
     samples = {name: neighbours.ssim[:n] for name, neighbours in found.items()}
     real = {f"real_{name}": neighbours.ssim[n:] for name, neighbours in found.items() if len(neighbours.ssim) > n}
-    return ranges(samples, [str(i) for i in range(n)]) | ranges(real, own)
+    return ranges(samples, draws) | ranges(real, own)

@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainvq.codes import Codes
+from brainvq.evaluate_prior.heads import makes_heads
 from brainvq.evaluate_prior.neighbours import Pools
 from brainvq.metrics.generation import Advance, spread_over_subjects
 from brainvq.metrics.image_statistics import SMALLEST
 from brainvq.metrics.realism import LEAST, ImageSet, realism
 from brainvq.metrics.set_distances import LEAST_SUBJECTS
+from brainvq.pipeline import Generator
 from brainvq.training.encoded import EncodedSplit
 
 WORK = 2 * 4
 """Images that pass a family, for each sample: samples, tokenizer, floor and reference, in two families."""
 
 
-def can_measure(samples: int, pools: Pools) -> bool:
-    """Whether there are enough samples, images and subjects, and images are large enough."""
+def can_measure(samples: int, generator: Generator, pools: Pools) -> bool:
+    """Whether there are enough samples, images, subjects and, of whole ones, heads, and images are large enough."""
     images = min(samples, len(pools.train), len(pools.held_out))
     subjects = min(len(set(pools.train_subjects)), len(set(pools.held_out_subjects)))
+    if makes_heads(generator):
+        subjects = min(subjects, math.ceil(images / len(generator.slices)))
     return images >= LEAST and subjects >= LEAST_SUBJECTS and min(pools.held_out.shape) >= SMALLEST
 
 
 def realism_of(
     images: NDArray[np.uint8],
+    heads: Sequence[str] | None,
     decode: Callable[[Codes], NDArray[np.uint8]],
     train: EncodedSplit,
     pools: Pools,
     seed: int,
     advance: Advance,
 ) -> dict[str, Any]:
-    """`images`: the samples. `decode`: codes to images of the same size."""
+    """`images`: the samples; `heads`: whose slice each is, where whole heads were drawn. `decode`: codes to images of
+    the same size."""
     picks = spread_over_subjects(train.subjects, min(len(images), len(train.subjects)), seed=seed)
     through = ImageSet(decode(train.batch(picks)), [train.subjects[i] for i in picks])
     found = realism(
-        {"samples": ImageSet(images), "tokenizer": through},
+        {"samples": ImageSet(images, heads), "tokenizer": through},
         held_out=ImageSet(pools.held_out, pools.held_out_subjects),
         train=ImageSet(pools.train, pools.train_subjects),
         seed=seed,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from brainvq.codes import Codes
@@ -71,10 +70,7 @@ class Drawer:
                 count, seed=self.seed, first=first, wanted=wish.conditions, drawing=wish.drawing, keep=keep
             )
         heads = range(first // self.images, (first + count) // self.images)
-        found = [
-            self.generator.head(seed=self.seed, number=n, wanted=wish.conditions, drawing=wish.drawing) for n in heads
-        ]
-        return tuple(torch.cat(level) for level in zip(*found, strict=True))
+        return self.generator.heads(heads, seed=self.seed, wanted=wish.conditions, drawing=wish.drawing)
 
     def image(self, codes: Codes) -> NDArray[np.uint8]:
         """Codes of one image, each level (1, *grid) -> (H, W)."""
