@@ -206,8 +206,14 @@ def test_bits_are_told_with_and_without_conditions(runs: dict[str, Path], tmp_pa
 
 
 def test_heads_are_measured_beside_real_ones(runs: dict[str, Path]) -> None:
-    heads = evaluate_run(runs["maskgit"], str(runs["data"]), "validate")["heads"]
+    result = evaluate_run(runs["maskgit"], str(runs["data"]), "validate", samples=30)
+    assert result["samples"]["heads"] == 8, "30 slices of heads of 4"
+    heads = result["heads"]
     assert (heads["n"], heads["slices"]) == (8, 4)
+    generator = load_generator(runs["maskgit"])
+    one, two = (generator.images(generator.head(seed=0, number=number)) for number in (0, 1))
+    both = generator.images(generator.heads([0, 1], seed=0))
+    assert np.array_equal(both, np.concatenate([one, two]))
     for side in ("samples", "real"):
         assert 0 < heads[side]["neighbour_ssim"]["mean"] <= 1
         assert heads[side]["flicker"]["mean"] > 0
