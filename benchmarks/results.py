@@ -77,7 +77,8 @@ TRAININGS = (
     ),
     Training("brain_f16_bold", "brain_f16", None, BOLD, sharpens="brain_f16"),
     Training("brain_f16_sharp", "brain_f16", None, GENTLE, sharpens="brain_f16_bold"),
-    *(Training(f"f16_{name}", name, GENERATED_ON, decoder=DRAWN_BY) for name in ("histogram", "pixelcnn", "dcgan")),
+    *(Training(f"f16_{name}", name, GENERATED_ON, decoder=DRAWN_BY) for name in ("histogram", "pixelcnn")),
+    Training("f16_dcgan", "dcgan", GENERATED_ON, ("train.epochs=12",), decoder=DRAWN_BY),
     *(
         Training(f"f16_{name}_{seed}", name, GENERATED_ON, (*SHORTER, f"train.seed={seed}"), decoder=DRAWN_BY)
         for name in ("autoregressive", "maskgit")

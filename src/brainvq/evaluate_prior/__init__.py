@@ -41,7 +41,7 @@ class Evaluated:
 
     `codes`, `real_codes`: each level (n, *grid), of samples 0 .. n - 1 and of the real held-out images beside them.
     `images`, `real_images`: what they decode to, (n, H, W) uint8 without padding. `nearest`: for each sample the
-    training image that `per_sample` names, (n, H, W) uint8.
+    training image that `per_sample` names, at most `LOOKED` of them, (m, H, W) uint8.
     """
 
     result: dict[str, Any]
@@ -99,9 +99,15 @@ def evaluate_prior(
         return _decode(generator, codes)[:, : size[0], : size[1]]
 
     images, real_images = images[:, : size[0], : size[1]], shown(real_codes)
-    both = np.concatenate([images, real_images])
     own = [held_out.subjects[i] for i in real]
-    found = pools.nearest(both, own, seed=seed, advance=advance)
+    looked, beside = (
+        min(n, generation.LOOKED),
+        np.linspace(0, len(real) - 1, min(len(real), generation.LOOKED)).round().astype(np.int64),
+    )
+    beside_own = [own[i] for i in beside]
+    found = pools.nearest(
+        np.concatenate([images[:looked], real_images[beside]]), beside_own, seed=seed, advance=advance
+    )
     result = {
         "format": FORMAT,
         "kind": "prior",
@@ -114,7 +120,7 @@ def evaluate_prior(
         "measures": {
             "described_ssim": asdict(generation.described_ssim(images, pools.train, advance=advance)),
             "real_described_ssim": asdict(generation.described_ssim(real_images, pools.train, advance=advance)),
-            **_similarities(found, heads or [str(i) for i in range(n)], own),
+            **_similarities(found, (heads or [str(i) for i in range(n)])[:looked], beside_own),
             "diversity": {
                 "samples": generation.mean_pairwise_ssim(images, subjects=heads, seed=seed, advance=advance),
                 "real": generation.mean_pairwise_ssim(real_images, subjects=own, seed=seed, advance=advance),
@@ -131,7 +137,7 @@ def evaluate_prior(
                 "nearest_train": told(found["nearest_train"], i, train.subjects, anonymous=anonymous),
                 "nearest_validate": told(found["nearest_validate"], i, held_out.subjects, anonymous=anonymous),
             }
-            for i in range(n)
+            for i in range(looked)
         ],
         "definitions": {
             name: measure.definition for name, measure in (GENERATION | (WHOLE_HEADS if whole else {})).items()
@@ -140,7 +146,7 @@ def evaluate_prior(
         "threads": torch.get_num_threads(),
     }
     advance(total)
-    nearest = pools.train[found["nearest_train"].index[:n]]
+    nearest = pools.train[found["nearest_train"].index[:looked]]
     return Evaluated(result, codes, images, real_codes, real_images, nearest)
 
 
@@ -186,7 +192,13 @@ def _work(generator: Generator, train: EncodedSplit, held_out: EncodedSplit, n: 
     pairs = sum(min(generation.PAIRS, k * (k - 1) // 2) for k in (n, real))
     heads = HEADS * len(generator.slices) if makes_heads(generator) else 0
     told = heads + len(held_out) * generator.prior.has_bound
-    return told + n + described + 3 * generation.CANDIDATES * (n + real) + pairs
+    return (
+        told
+        + n
+        + described
+        + 3 * generation.CANDIDATES * (min(n, generation.LOOKED) + min(real, generation.LOOKED))
+        + pairs
+    )
 
 
 def _counter(progress: Callable[[int, int], None] | None, total: int) -> Advance:

@@ -26,6 +26,8 @@ THUMB = 64
 """Correlations are taken on images of at most 64 x 64."""
 CANDIDATES = 8
 """Images of the highest correlation, among which SSIM decides."""
+LOOKED = 128
+"""Samples, and as many real images, whose nearest an evaluation looks for at most: each takes half a second."""
 PAIRS = 1024
 """At most so many pairs make a mean over pairs."""
 AT_ONCE = 16
