@@ -14,6 +14,7 @@ from brainvq.cli import app
 from brainvq.config import override
 from brainvq.data.scan import Scan, write
 from brainvq.errors import InputError
+from brainvq.metrics import generation
 from brainvq.pipeline import load_generator
 from brainvq.presets import preset
 from brainvq.priors.drawing import Drawing
@@ -205,9 +206,11 @@ def test_bits_are_told_with_and_without_conditions(runs: dict[str, Path], tmp_pa
     assert plain["told_per_code"] == plain["per_code"]
 
 
-def test_heads_are_measured_beside_real_ones(runs: dict[str, Path]) -> None:
+def test_heads_are_measured_beside_real_ones(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "LOOKED", 5)
     result = evaluate_run(runs["maskgit"], str(runs["data"]), "validate", samples=30)
     assert result["samples"]["heads"] == 8, "30 slices of heads of 4"
+    assert (result["samples"]["n"], len(result["per_sample"])) == (30, 5)
     heads = result["heads"]
     assert (heads["n"], heads["slices"]) == (8, 4)
     generator = load_generator(runs["maskgit"])
