@@ -91,8 +91,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
 
 
 def dropped(x: Tensor, share: float) -> Tensor:
-    """Dropout of a `share`, rounded to 1 / 256: eight draws of a byte for each random number, since random numbers are
-    what dropout takes its time for on a CPU."""
+    """Dropout of a `share`, on a CPU rounded to 1 / 256: there random numbers take most of its time, and one of them is
+    enough for eight draws of a byte."""
+    if x.device.type != "cpu":
+        return F.dropout(x, share, training=True)
     least = min(255, round(share * 256))
     drawn = torch.empty(x.numel() // 8 + 1, dtype=torch.int64, device=x.device).random_(-(2**63), None)
     kept = drawn.view(torch.uint8)[: x.numel()].view(x.shape) >= least
