@@ -149,10 +149,11 @@ class Audit:
         counted = [kind for kind in self.kinds if kind in COPIES]
         least = min(counted, key=lambda kind: self.kinds[kind].share)
         worst = f"; the least {self.kinds[least].share:.3f}, {least}" if self.kinds[least].share < 1 else ""
+        pairs = "look at those flagged, in pairs.png" if count else "the closest are in pairs.png"
         return (
             f"No copy detected at sensitivity {self.sensitivity.text(3)} (training slices through the tokenizer, "
             f"{', '.join(counted)}{worst}) and a false-alarm rate of {self.false_alarms.text(3)} (held-out slices of "
-            f"other subjects): {count:,} of {samples:,} samples flagged, {chance}; the closest are in pairs.png."
+            f"other subjects): {count:,} of {samples:,} samples flagged, {chance}; {pairs}."
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def told(conditions: Conditions, wanted: Mapping[str, str]) -> Tensor:
     for name in wanted:
         if name not in names:
             known = f"It knows {', '.join(names)}." if names else "Train one with --set conditions.columns=..."
-            raise InputError(f"this prior has no condition {name!r}{did_you_mean(name, names)}. {known}")
+            raise InputError(f"this prior has no condition {name!r}{did_you_mean(name, names)} {known}")
     row = [
         condition.column(wanted[condition.name]) if condition.name in wanted else math.nan for condition in conditions
     ]
