@@ -63,7 +63,7 @@ def subject_columns(
         if column not in header or column == key:
             known = ", ".join(name for name in header if name != key)
             raise InputError(
-                f"{path}: no column {column!r}{did_you_mean(column, header)}. Choose among {SLICE}, {known}."
+                f"{path}: no column {column!r}{did_you_mean(column, header)} Choose among {SLICE}, {known}."
             )
     found = _by_subject(path, [row[header.index(key)] for row in rows], rows)
     _refuse_missing(path, sorted(set(subjects) - set(found), key=natural))
