@@ -104,7 +104,7 @@ def test_encoding() -> None:
     found = []
     for images in (x, moved(x)):
         cache: Any = Images(images)
-        found.append(encoded._encode(Levels(), cache, lambda done, count: None, 0))  # type: ignore[arg-type]
+        found.append(encoded._encode(Levels(), cache, lambda done, count: None, 0, None))  # type: ignore[arg-type]
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 
 
