@@ -36,6 +36,7 @@ def test_samples_stand_beside_the_tokenizer_and_the_floor() -> None:
     work: list[int] = []
     found = realism_of(
         blurred(people(200)[0], 2.0),
+        None,
         lambda codes: blurred(train[codes[0].numpy()], 0.7),
         cast("Any", encoded),
         pools,
@@ -54,5 +55,7 @@ def test_what_is_too_little_is_not_measured() -> None:
     assert can_measure(120, Pools(pool(images), pool(others[0]), subjects, others[1]))
     assert not can_measure(99, Pools(pool(images), pool(others[0]), subjects, others[1]))
     assert not can_measure(120, Pools(pool(images), pool(others[0]), subjects, ["1"] * len(others[0])))
+    assert can_measure(120, Pools(pool(images), pool(others[0]), subjects, others[1]), heads=5)
+    assert not can_measure(120, Pools(pool(images), pool(others[0]), subjects, others[1]), heads=4)
     small = images[:, :48]
     assert not can_measure(120, Pools(pool(small), pool(small), subjects, others[1]))

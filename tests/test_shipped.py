@@ -183,7 +183,7 @@ def test_what_cannot_be_shipped_is_refused(run, tmp_path, monkeypatch):
 def test_the_weights_that_are_here(folder):
     passes(folder)
     config = read_config(folder)
-    assert folder.name == config["preset"]
+    assert folder.name == config["preset"] + ("_sharp" if config["experiment"]["task"].get("patches") else "")
     assert config["data"]["name"] == "oasis"
     assert config["data"]["splits"]["validate"]["subjects"] == 35
     result = ROOT / "results" / f"{folder.name}.json"

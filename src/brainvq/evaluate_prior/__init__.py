@@ -82,7 +82,8 @@ def evaluate_prior(
     _check(generator, train_images, held_out_images, n)
     real = generation.spread_over_subjects(held_out.subjects, min(n, len(held_out)), seed=seed)
     pools = Pools(EightBit(train_images), EightBit(held_out_images), train.subjects, held_out.subjects)
-    looks = can_measure(n, generator, pools)
+    whole = makes_heads(generator)
+    looks = can_measure(n, pools, math.ceil(n / len(generator.slices)) if whole else None)
     total = _work(generator, train, held_out, n, len(real)) + looks * WORK * n
     advance = _counter(progress, total)
     size = held_out_images.images.shape[1:]
@@ -90,7 +91,6 @@ def evaluate_prior(
     if generator.prior.has_bound:
         labelled = labelled or LabelledSplit(held_out, torch.zeros(len(held_out), 0), previous=False)
         bits = bits_of(generator.prior, train, labelled, math.prod(size), advance)
-    whole = makes_heads(generator)
     codes, images, seconds = (_heads if whole else _sample)(generator, n, seed, advance)
     heads = [f"head {i // len(generator.slices)}" for i in range(n)] if whole else None
     real_codes = held_out.batch(real)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,25 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainvq.codes import Codes
-from brainvq.evaluate_prior.heads import makes_heads
 from brainvq.evaluate_prior.neighbours import Pools
 from brainvq.metrics.generation import Advance, spread_over_subjects
 from brainvq.metrics.image_statistics import SMALLEST
 from brainvq.metrics.realism import LEAST, ImageSet, realism
 from brainvq.metrics.set_distances import LEAST_SUBJECTS
-from brainvq.pipeline import Generator
 from brainvq.training.encoded import EncodedSplit
 
 WORK = 2 * 4
 """Images that pass a family, for each sample: samples, tokenizer, floor and reference, in two families."""
 
 
-def can_measure(samples: int, generator: Generator, pools: Pools) -> bool:
-    """Whether there are enough samples, images, subjects and, of whole ones, heads, and images are large enough."""
+def can_measure(samples: int, pools: Pools, heads: int | None = None) -> bool:
+    """Whether there are enough samples, images, subjects and, of whole ones, `heads`, and images are large enough."""
     images = min(samples, len(pools.train), len(pools.held_out))
     subjects = min(len(set(pools.train_subjects)), len(set(pools.held_out_subjects)))
-    if makes_heads(generator):
-        subjects = min(subjects, math.ceil(images / len(generator.slices)))
+    if heads is not None:
+        subjects = min(subjects, heads)
     return images >= LEAST and subjects >= LEAST_SUBJECTS and min(pools.held_out.shape) >= SMALLEST
 
 
