@@ -42,7 +42,9 @@ def priors(results: Path) -> str:
     through = {name: families[name]["sets"]["tokenizer"]["measures"] for name in FAMILIES}
     floor = {name: families[name]["floor"] for name in FAMILIES}
     diversity = f"{evaluation['measures']['diversity']['real']:.3f}"
-    lines.append(_row("train images through the tokenizer", "-", through, diversity, "-", "-"))
+    lines.append(
+        _row("train images through the tokenizer; diversity of held-out ones", "-", through, diversity, "-", "-")
+    )
     lines.append(_row("the floor: real images of other subjects", "-", floor, "-", "-", "-"))
     lines.append(
         f"\n{evaluation['realism']['images']} images of each; 95 % intervals over subjects, of samples over draws. "

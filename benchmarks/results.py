@@ -57,7 +57,7 @@ class Training:
 GENERATED_ON, DRAWN_BY = "brain_f16", "brain_f16_sharp"
 """The tokenizer whose priors are compared in full, and the one of the same codes that draws their samples."""
 SHORTER = ("variants=4", "train.epochs=8.0")
-"""Of transformers over its codes: seven minutes on two cores, and one more for each variant to be encoded."""
+"""Of transformers over its codes: less than their presets, to fit the time of two cores."""
 SHARPENING = ("train.epochs=6.0", "task.optimiser.average=0.99")
 BOLD = (*SHARPENING, "train.learning_rate=5e-4", 'task.patches={"weight": 4.0}')
 GENTLE = (*SHARPENING, "train.learning_rate=3e-4", 'task.patches={"weight": 2.0}')

@@ -27,7 +27,7 @@ THUMB = 64
 CANDIDATES = 8
 """Images of the highest correlation, among which SSIM decides."""
 LOOKED = 128
-"""Samples, and as many real images, whose nearest an evaluation looks for at most: each takes half a second."""
+"""Samples, and as many real images, whose nearest an evaluation looks for at most: a mean needs no more."""
 PAIRS = 1024
 """At most so many pairs make a mean over pairs."""
 AT_ONCE = 16

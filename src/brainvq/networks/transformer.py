@@ -76,8 +76,8 @@ class Block(nn.Module):
 def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
     """(B, heads, N, width) each -> the same.
 
-    In bfloat16 on a CPU short rows take two plain products: half the time of the fused kernel, forth and back
-    (`benchmarks/transformer.py`), for memory of the square of N.
+    In bfloat16 on a CPU short rows take two plain products: a step of training is a fifth shorter than by the fused
+    kernel (`benchmarks/transformer.py`), for memory of the square of N.
     """
     length = q.shape[2]
     if not (q.device.type == "cpu" and q.dtype == v.dtype == torch.bfloat16 and length <= SHORT):

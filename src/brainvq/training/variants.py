@@ -45,7 +45,7 @@ def varied(x: Tensor, subjects: Sequence[str], variant: int, mirrored: int | Non
 
 
 def _affine(subject: str, variant: int, size: Sequence[int], mirrored: int | None) -> Tensor:
-    """Where each pixel comes from, (2, 3), a function of subject and variant alone."""
+    """Where each pixel comes from, (2, 3), a function of subject, variant and axis alone."""
     seed = hashlib.sha256(f"{variant}:{subject}".encode("utf-8", "surrogateescape")).digest()
     turn, scale, down, right, side = np.random.default_rng(list(seed)).standard_normal(5).tolist()
     angle, larger = math.radians(TURN * turn), math.exp(SCALE / 100 * scale)
