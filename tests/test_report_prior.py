@@ -3,7 +3,8 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from brainvq.errors import InputError
 from brainvq.metrics.definitions import GENERATION
 from brainvq.presets import preset
 from brainvq.priors import dcgan, histogram
-from brainvq.report import save_prior_examples, write_report
+from brainvq.report import prior_methods, save_prior_examples, write_report
 from brainvq.report.prior_examples import SHOWN, load_prior_examples
 from brainvq.report.prose import SENTENCES
 from brainvq.report.references import REFERENCES
@@ -387,3 +388,15 @@ def test_every_part_has_its_words(kind: str) -> None:
     assert "None" not in told
     for author in re.findall(r"[(,] ?((?:van den )?[A-Z]\w+ (?:and \w+ |et al\. )(?:19|20)\d\d)", told):
         assert author in REFERENCES, author
+
+
+@pytest.mark.parametrize(
+    "ending",
+    ["0.7 by chance; the closest are in pairs.png.", "0.0 by chance; look at those flagged, in pairs.png.",
+     "than held-out slices are (0.7 by chance): look at pairs.png."],
+)  # fmt: skip
+def test_methods_name_no_file_of_the_audit(ending: str) -> None:
+    text = prior_methods.audit(cast("Any", SimpleNamespace(audit=SimpleNamespace(sentence=f"7 samples, {ending}"))))
+    assert "pairs.png" not in text
+    assert "by chance" in text
+    assert text.endswith(".")

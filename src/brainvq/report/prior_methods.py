@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from brainvq.metrics.definitions import GENERATION, MEASURES
@@ -95,7 +96,7 @@ def measures(result: PriorEvaluation) -> str:
 def audit(result: PriorEvaluation) -> str:
     if result.audit is None:
         return "Generated images were not audited for copies of training subjects."
-    sentence = result.audit.sentence.replace("; the closest are in pairs.png", "").replace(": look at pairs.png", "")
+    sentence = re.sub("[;:] [a-z ,]* pairs.png", "", result.audit.sentence)
     return (
         "Each generated image was compared with all training slices, shifted and mirrored, by local detail. Its score "
         "is how much nearer it comes to one subject than to any other; the threshold is what 1 % of unseen slices, as "
