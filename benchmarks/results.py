@@ -56,7 +56,7 @@ class Training:
 
 GENERATED_ON, DRAWN_BY = "brain_f16", "brain_f16_sharp"
 """The tokenizer whose priors are compared in full, and the one of the same codes that draws their samples."""
-SHORTER = ("variants=4", "train.epochs=8.0")
+SHORTER = ("variants=4", "train.epochs=12.0")
 """Of transformers over its codes: less than their presets, to fit the time of two cores."""
 SHARPENING = ("train.epochs=6.0", "task.optimiser.average=0.99")
 BOLD = (*SHARPENING, "train.learning_rate=5e-4", 'task.patches={"weight": 4.0}')
@@ -77,8 +77,7 @@ TRAININGS = (
     ),
     Training("brain_f16_bold", "brain_f16", None, BOLD, sharpens="brain_f16"),
     Training("brain_f16_sharp", "brain_f16", None, GENTLE, sharpens="brain_f16_bold"),
-    *(Training(f"f16_{name}", name, GENERATED_ON, decoder=DRAWN_BY) for name in ("histogram", "pixelcnn")),
-    Training("f16_dcgan", "dcgan", GENERATED_ON, ("train.epochs=12",), decoder=DRAWN_BY),
+    *(Training(f"f16_{name}", name, GENERATED_ON, decoder=DRAWN_BY) for name in ("histogram", "pixelcnn", "dcgan")),
     *(
         Training(f"f16_{name}_{seed}", name, GENERATED_ON, (*SHORTER, f"train.seed={seed}"), decoder=DRAWN_BY)
         for name in ("autoregressive", "maskgit")

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from brainvq.networks.transformer import Transformer
 from brainvq.training.optimise import Average, OptimiserConfig, load_optimiser_state, optimiser_state
 
 
@@ -129,3 +130,58 @@ def test_the_settings_stay_those_of_the_config() -> None:
     load_optimiser_state(other, optimiser_state(optimiser))
     assert other.param_groups[0]["eps"] == 1e-7
     assert other.param_groups[0]["lr"] == 5e-2
+
+
+def trunk(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    places = torch.arange(4.0)[:, None]
+    return nn.ModuleDict(
+        {"into": nn.Embedding(7, 8), "trunk": Transformer(8, 2, 2, 0.0, places), "out": nn.Linear(8, 7)}
+    )
+
+
+def advance_trunk(module: nn.Module, optimiser: torch.optim.Optimizer, steps: range) -> None:
+    for step in steps:
+        optimiser.zero_grad()
+        codes = torch.randint(7, (4, 4), generator=torch.Generator().manual_seed(step))
+        y = module["out"](module["trunk"](module["into"](codes), causal=True))  # type: ignore[index]
+        nn.functional.cross_entropy(y.flatten(0, 1), codes.flatten()).backward()
+        optimiser.step()
+
+
+def test_muon_has_the_matrices_of_transformers_and_nothing_else() -> None:
+    module = trunk()
+    optimiser = OptimiserConfig(name="muon").build(module, 1e-2)
+    adamw, muon = optimiser.param_groups
+    assert {parameter.shape for parameter in muon["params"]} == {(24, 8), (8, 8), (32, 8), (8, 32)}
+    assert len(muon["params"]) == 8
+    assert len(adamw["params"]) + 8 == len(list(module.parameters()))
+    before = module["trunk"].blocks[0].qkv.weight.detach().clone()  # type: ignore[index, union-attr]
+    advance_trunk(module, optimiser, range(1))
+    step = (module["trunk"].blocks[0].qkv.weight.detach() - before) / 1e-2  # type: ignore[index, union-attr]
+    lengths = torch.linalg.svdvals(step)
+    assert float(lengths.max() / lengths.median()) < 2  # orthogonal, nearly
+    assert 0.1 < float(step.square().mean().sqrt()) < 0.4  # of the size of AdamW's
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_the_state_of_muon_goes_through_a_file_and_back_to_the_bit(steps: int) -> None:
+    config = OptimiserConfig(name="muon", weight_decay=0.01)
+    module, other = trunk(), trunk(1)
+    optimiser = config.build(module, 1e-2)
+    advance_trunk(module, optimiser, range(steps))
+    stored = save({key: value.contiguous() for key, value in optimiser_state(optimiser).items()})
+    other.load_state_dict(module.state_dict())
+    again = config.build(other, 1e-2)
+    load_optimiser_state(again, load(stored))
+    advance_trunk(module, optimiser, range(steps, steps + 3))
+    advance_trunk(other, again, range(steps, steps + 3))
+    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), other.parameters(), strict=True))
+
+
+def test_muon_without_a_transformer_is_adamw() -> None:
+    one, two = network(), network()
+    two.load_state_dict(one.state_dict())
+    for module, name in ((one, "muon"), (two, "adamw")):
+        advance(module, OptimiserConfig(name=name, weight_decay=0.1).build(module, 1e-2), range(3))  # type: ignore[arg-type]
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))

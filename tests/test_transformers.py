@@ -18,6 +18,7 @@ from brainvq.priors.autoregressive import Autoregressive
 from brainvq.priors.base import Prior
 from brainvq.priors.conditions import Categorical, Conditions, Given, Numeric, from_json, to_json, told
 from brainvq.priors.drawing import PLAIN, Drawing
+from brainvq.priors.likeness import FEATURES, likeness
 from brainvq.priors.maskgit import MaskGIT
 from brainvq.priors.sequence import all_around, coordinates, earlier_around
 
@@ -72,7 +73,7 @@ def naive(prior: Autoregressive, seeds: Sequence[int], given: Given | None, draw
             found = []
             for known in (given, None):
                 codes = prior.spec.unflatten(flat, prior.size)
-                x = prior.shown(prior.shown.ids(codes)) + prior.ground(len(seeds), known)
+                x = prior.shown(prior.shown.ids(codes), prior.features) + prior.ground(len(seeds), known)
                 found.append(prior.logits_of(prior.trunk(x, causal=True))[level][:, i - start])
             logits = found[1] + drawing.guidance * (found[0] - found[1])
             flat[:, i] = drawing.draw(logits, uniform[:, i])
@@ -198,7 +199,7 @@ def test_conditions_are_learned_and_steer_samples(build: Any) -> None:
     old = torch.randint(2, (512, 1, 1), generator=generator)
     codes = old + 2 * torch.randint(2, (512, 4, 4), generator=generator)
     given = Given(old[:, 0].float(), (codes.clone(),))  # the slice before is the slice itself
-    prior = learned(build(CodeSpec((4,), ((2, 2),)), (8, 8), (AGE,), previous=True), codes, given)
+    prior = learned(build(CodeSpec((4,), ((2, 2),)), (8, 8), (AGE,), previous=True, misread=0.0), codes, given)
     with torch.no_grad():
         assert float(prior.bound((codes,), given).mean()) < 0.1
         assert 0.9 < float(prior.bound((codes,), None).mean()) < 1.2  # a bit each, and one for the image
@@ -309,6 +310,51 @@ def test_training_forgets_conditions(build: Any) -> None:
     share = float(prior.partly(1000, given).values.isnan().float().mean())
     assert 0.7 < share < 0.8  # one in two with all, and of the rest one in two alone
     assert prior.eval().partly(1000, given) is given
+
+
+def test_training_misreads_some_of_the_slice_before_and_nothing_else() -> None:
+    prior = sequence(*FLAT, (AGE,), previous=True, forget=0.0, misread=0.4).train()
+    before = random_codes(prior, 1000)
+    before[0][:100] = -1  # first slices
+    given = Given(torch.full((1000, 1), 0.5), before)
+    found = prior.partly(1000, given)
+    assert found.previous is not None
+    assert found.values.equal(given.values)
+    wrong = (found.previous[0] != before[0]).double().mean((1, 2))
+    assert not wrong[:100].any()
+    assert 0.14 < float(wrong[100:].mean()) < 0.18  # of 0.2 on average, a fifth are replaced by themselves
+    assert float(wrong[100:].max()) > 0.3
+    assert prior.eval().partly(1000, given) is given
+
+
+def test_what_is_learned_of_an_entry_is_learned_of_those_near_it() -> None:
+    """Codes follow where the one before lies on a line; of pairs that training never showed, neighbours tell."""
+    spec, size = CodeSpec((40,), ((2, 2),)), (2, 4)  # two codes
+    random = torch.Generator().manual_seed(0)
+    first = torch.randint(20, (2000,), generator=random) * 2  # even ones alone
+    codes = torch.stack([first, (first + torch.randint(-1, 2, (2000,), generator=random)).clamp(0, 39)], 1)[:, None]
+    odd = torch.arange(5, 35, 2)
+    unseen = torch.stack([odd, odd], 1)[:, None]
+    bits = []
+    for vectors in ([torch.arange(40.0)[:, None]], None):
+        prior = sequence(spec, size)
+        prior.start([(codes,)], [torch.arange(40)], vectors)
+        bits.append(float(learned(prior, codes, None).log_probs((unseen,))[:, 1].mean()) / -math.log(2))
+    assert bits[0] < bits[1] - 1.5
+
+
+def test_likeness_is_of_live_entries_and_standard() -> None:
+    vectors, live = torch.randn(50, 12), torch.arange(0, 50, 2)
+    found = likeness(vectors, live)
+    assert found.shape == (50, FEATURES)
+    assert not found[1::2].any()
+    assert found[live].mean(0).abs().max() < 0.1
+    assert torch.allclose(found[live].std(0), torch.ones(FEATURES), atol=0.3)
+    moved = likeness(3 * vectors + 7, live)  # neither where nor how large
+    assert torch.allclose(moved.abs(), found.abs(), atol=1e-4)
+    assert likeness(torch.ones(5, 3), torch.arange(5)).abs().max() == 0
+    assert likeness(torch.randn(5, 1), torch.arange(5))[:, 2:].abs().max() == 0
+    assert likeness(torch.randn(5, 3), torch.arange(1)).abs().max() == 0
 
 
 @pytest.mark.parametrize("causal", [True, False])

@@ -485,6 +485,9 @@ def sample(
     top_p: Annotated[float, typer.Option(help="Draw among the likeliest codes that make up this probability.")] = 1.0,
     guidance: Annotated[float, typer.Option(help="Above 1: follow the conditions more than they ask for.")] = 1.0,
     steps: Annotated[int | None, typer.Option(help="In which a maskgit draws an image.")] = None,
+    with_grain: Annotated[
+        bool, typer.Option("--grain/--no-grain", help="Add the tokenizer's grain, where that was measured.")
+    ] = True,
     audited: Annotated[
         bool, typer.Option("--audit/--no-audit", help="Look for copies, where the training cache is there.")
     ] = True,
@@ -499,7 +502,7 @@ def sample(
     from brainvq.priors.drawing import Drawing
     from brainvq.sampling import NOTICE, Wish, sample_files
 
-    wish = Wish(_pairs(cond or []), Drawing(temperature, top_k, top_p, guidance, steps), heads, keep)
+    wish = Wish(_pairs(cond or []), Drawing(temperature, top_k, top_p, guidance, steps), heads, keep, with_grain)
 
     with screen.bar("sampling") as progress:
         drawn = sample_files(
@@ -519,6 +522,26 @@ def sample(
         with screen.bar("auditing") as progress:
             found = audit_sampled(model, out, tokenizer=tokenizer, progress=progress)
     screen.out.print(f"{found} Not a medical device." if found else NOTICE)
+
+
+@app.command(epilog="Example: brainvq grain runs/ema --data oasis")
+def grain(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Run folder of a trained tokenizer.")],
+    data: Data,
+    force: Annotated[bool, typer.Option("--force", help="Measure again what was measured.")] = False,
+) -> None:
+    """Measure what fine detail a tokenizer's images lack; `sample` then adds noise like it. See docs/grain.md.
+
+    Writes MODEL/grain.json. Samples that are drawn afterwards have it, reconstructions never.
+    """
+    from brainvq.graining import measure_grain
+
+    _prepare(data)
+    with screen.bar("measuring grain") as progress:
+        path = measure_grain(model, data, force=force, progress=progress)
+    screen.out.print(
+        f"grain: {path}\nSamples of priors of {model} have it from now on; brainvq sample --no-grain leaves it out."
+    )
 
 
 @app.command(epilog="Example: brainvq audit samples --data oasis --tokenizer runs/ema")

@@ -6,6 +6,7 @@ Their names stand wherever a model is asked for; a path that exists is always ta
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,22 +20,28 @@ from safetensors.torch import load
 from brainvq.codes import CodeSpec
 from brainvq.config import Config, PartOf, did_you_mean, from_json
 from brainvq.errors import InputError
+from brainvq.grain import Grain
 from brainvq.priors import conditions
 from brainvq.priors.base import Prior, PriorConfig
 from brainvq.run import file_hash, read_config
 from brainvq.tokenizers.base import Tokenizer, TokenizerConfig
 
 SHIPPED = Path(__file__).parent / "weights"
+GRAIN = "grain.json"
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained tokenizer, in eval mode and float32, with the `config` of its run and the hash of its weights."""
+    """A trained tokenizer, in eval mode and float32, with the `config` of its run and the hash of its weights.
+
+    `grain`: what sampled images get, where it was measured.
+    """
 
     tokenizer: Tokenizer
     config: dict[str, Any]
     weights_sha256: str
     folder: Path
+    grain: Grain | None = None
 
 
 @dataclass(frozen=True)
@@ -78,11 +85,12 @@ def model_folder(model: str | Path) -> Path:
     )
 
 
-def open_model(model: str | Path, device: str | torch.device = "cpu") -> Model:
-    """The trained tokenizer of a run folder, or the shipped one of that name.
+def open_model(model: str | Path, device: str | torch.device = "cpu", *, grain: bool = True) -> Model:
+    """The trained tokenizer of a run folder, or the shipped one of that name; `grain`: with that, where it has one.
 
     Raises:
-        InputError: neither, a prior's, no weights yet, or weights that are not those of the run.
+        InputError: neither, a prior's, no weights yet, weights that are not those of the run, or a grain that is not
+            theirs.
     """
     folder = model_folder(model)
     config = _config_with_weights(folder, "tokenizer")
@@ -92,7 +100,24 @@ def open_model(model: str | Path, device: str | torch.device = "cpu") -> Model:
         return from_json(_StoredTokenizer, {"tokenizer": config["experiment"]["tokenizer"]}).tokenizer.build()
 
     tokenizer = _loaded(folder, config, build)
-    return Model(tokenizer.to(device).eval().requires_grad_(False), config, digest, folder)
+    tokenizer = tokenizer.to(device).eval().requires_grad_(False)
+    return Model(tokenizer, config, digest, folder, _grain(folder, digest) if grain else None)
+
+
+def _grain(folder: Path, weights_sha256: str) -> Grain | None:
+    path = folder / GRAIN
+    if not path.exists():
+        return None
+    try:
+        found = from_json(Grain, json.loads(path.read_bytes()))
+    except (ValueError, RecursionError, InputError) as error:
+        raise InputError(f"{path} is damaged: {error} Remove it, or measure it again: brainvq grain.") from error
+    if found.weights_sha256 != weights_sha256:
+        raise InputError(
+            f"{path} was measured for the tokenizer {found.weights_sha256[:12]}, and {folder} holds "
+            f"{weights_sha256[:12]}. Remove it, or measure it again: brainvq grain {folder} --data ... --force."
+        )
+    return found
 
 
 def open_prior(

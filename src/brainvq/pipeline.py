@@ -72,6 +72,7 @@ class Pipeline:
 
     def __init__(self, model: Model) -> None:
         self.tokenizer, self.config, self.weights_sha256 = model.tokenizer, model.config, model.weights_sha256
+        self.grain = model.grain
         self.device = model.tokenizer.device
         self.tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -146,11 +147,29 @@ class Pipeline:
         Raises:
             InputError: the codes are not of this tokenizer, or the weights give NaN.
         """
+        return np.asarray(self._greys(codes).round().astype(np.uint8))
+
+    def grained(self, codes: Codes) -> NDArray[np.uint8]:
+        """As `images`, with the tokenizer's grain where it has one: what sampled images are.
+
+        Raises:
+            InputError: as `images`.
+        """
+        if self.grain is None or not len(codes[0]):
+            return self.images(codes)
+        return self.grain.onto(self._greys(codes), codes)
+
+    def _greys(self, codes: Codes) -> NDArray[np.float32]:
+        """(B, *S), from 0 to 255."""
         self.spec.check(codes)
         x_hat = self._decode(codes)[:, 0]
         if not x_hat.isfinite().all():
             raise InputError("the decoder gives numbers that are not finite. Its weights may be damaged.")
-        return ((x_hat.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+        return np.asarray(((x_hat.clamp(-1, 1) + 1) * 127.5).cpu().numpy())
+
+    def through(self, x: Tensor) -> NDArray[np.uint8]:
+        """x (B, 1, *S) in [-1, 1] through its codes and back as a sampled image, (B, *S)."""
+        return self.grained(self._encode(x))
 
     def reconstruct_batch(self, x: Tensor) -> tuple[Tensor, Codes]:
         """x (B, 1, *S) in [-1, 1] -> x_hat of the same shape, and the codes between."""
@@ -262,9 +281,12 @@ class Generator:
         rows = [told(self.prior.conditions, self.conditions(seed, i, wanted)) for i in numbers]
         return Given(torch.stack(rows)) if self.prior.conditions else None
 
-    def images(self, codes: Codes) -> NDArray[np.uint8]:
-        """Codes (each level (n, *grid)) as 8-bit images (n, *S), as large as those of training were without padding."""
-        images = self.pipeline.images(codes)
+    def images(self, codes: Codes, *, grain: bool = True) -> NDArray[np.uint8]:
+        """Codes (each level (n, *grid)) as 8-bit images (n, *S), as large as those of training were without padding.
+
+        `grain`: with the tokenizer's grain, where that was measured.
+        """
+        images = self.pipeline.grained(codes) if grain else self.pipeline.images(codes)
         return images[(slice(None), *(slice(side) for side in self.size))]
 
     @property

@@ -220,6 +220,8 @@ def histogram() -> PriorExperiment:
 
 
 _FEW_HEADS = OptimiserConfig(name="adamw", weight_decay=0.01, schedule="cosine", warmup=100, clip=1.0, average=0.999)
+_MATRICES = _FEW_HEADS.model_copy(update={"name": "muon"})
+"""For transformers, which learn more from each step by it."""
 
 
 def pixelcnn() -> PriorExperiment:
@@ -249,7 +251,7 @@ def autoregressive() -> PriorExperiment:
     return PriorExperiment(
         preset="autoregressive",
         prior=autoregressive_prior.Config(dropout=0.2),
-        task=prior_task.Config(optimiser=_FEW_HEADS),
+        task=prior_task.Config(optimiser=_MATRICES),
         conditions=ConditionsConfig(columns=("slice",)),
         variants=12,
         train=TrainConfig(epochs=12.0, batch_size=16, learning_rate=2e-3),
@@ -267,7 +269,7 @@ def maskgit() -> PriorExperiment:
     return PriorExperiment(
         preset="maskgit",
         prior=maskgit_prior.Config(dropout=0.1),
-        task=prior_task.Config(optimiser=_FEW_HEADS),
+        task=prior_task.Config(optimiser=_MATRICES),
         conditions=ConditionsConfig(columns=("slice",)),
         variants=12,
         train=TrainConfig(epochs=24.0, batch_size=16, learning_rate=2e-3),

@@ -10,14 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from brainvq.data.cache import cache_folder, make_cache_folder
 from brainvq.data.loader import Cache
 from brainvq.data.reopen import numbered
 from brainvq.metrics.copies import COPIES, HALF, HARDER, planted
-from brainvq.metrics.distortion import to_uint8
 from brainvq.metrics.generation import spread_over_subjects
 from brainvq.metrics.memorisation import Calibration, Scored
 from brainvq.metrics.slice_search import TrainingSlices
@@ -38,7 +36,8 @@ class Calibrating:
     def __init__(self, pipeline: Pipeline, train: Cache, held_out: Cache) -> None:
         self.pipeline, self.train, self.held_out = pipeline, train, held_out
         hashes = (pipeline.weights_sha256, train.fingerprint, held_out.fingerprint)
-        name = "-".join([each[:40] for each in hashes] + [str(FORMAT)])
+        grain = pipeline.grain.sha256[:8] if pipeline.grain else "plain"
+        name = "-".join([each[:40] for each in hashes] + [grain, str(FORMAT)])
         self.path = cache_folder() / "audits" / f"{name}.json"
         self.subjects, self.held_out_subjects = _nameless(train), _nameless(held_out)
         self.copied = spread_over_subjects(self.subjects, min(PLANTED, len(train)))
@@ -80,10 +79,9 @@ class Calibrating:
         }
 
     def _through(self, cache: Cache, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Images of a cache as the tokenizer reconstructs them, without padding."""
-        x_hat, _ = self.pipeline.reconstruct_batch(cache.batch(indices))
+        """Images of a cache as the tokenizer would sample them, with its grain and without padding."""
         height, width = cache.images.shape[1:]
-        return to_uint8(x_hat)[:, 0, :height, :width].to(torch.uint8).cpu().numpy()
+        return self.pipeline.through(cache.batch(indices))[:, :height, :width]
 
     def _stored(self) -> dict[str, Any] | None:
         """None where nothing is kept, or it is damaged."""

@@ -84,7 +84,8 @@ def evaluate_prior(
     pools = Pools(EightBit(train_images), EightBit(held_out_images), train.subjects, held_out.subjects)
     whole = makes_heads(generator)
     looks = can_measure(n, pools, math.ceil(n / len(generator.slices)) if whole else None)
-    total = _work(generator, train, held_out, n, len(real)) + looks * WORK * n
+    grain = generator.pipeline.grain is not None
+    total = _work(generator, train, held_out, n, len(real)) + looks * (WORK + 4 * grain) * n
     advance = _counter(progress, total)
     size = held_out_images.images.shape[1:]
     bits = None
@@ -95,8 +96,8 @@ def evaluate_prior(
     heads = [f"head {i // len(generator.slices)}" for i in range(n)] if whole else None
     real_codes = held_out.batch(real)
 
-    def shown(codes: Codes) -> NDArray[np.uint8]:
-        return _decode(generator, codes)[:, : size[0], : size[1]]
+    def shown(codes: Codes, grain: bool = True) -> NDArray[np.uint8]:
+        return _decode(generator, codes, grain)[:, : size[0], : size[1]]
 
     images, real_images = images[:, : size[0], : size[1]], shown(real_codes)
     own = [held_out.subjects[i] for i in real]
@@ -130,7 +131,7 @@ def evaluate_prior(
                 "real": generation.live_share(real_codes, train.orders),
             },
         },
-        "realism": realism_of(images, heads, shown, train, pools, seed, advance) if looks else None,
+        "realism": realism_of(images, heads, codes, shown, grain, train, pools, seed, advance) if looks else None,
         "heads": heads_of(generator, held_out, seed, advance) if whole else None,
         "per_sample": [
             {
@@ -174,6 +175,7 @@ def _facts(generator: Generator, train: EncodedSplit, held_out: EncodedSplit, si
         "tokenizer": {
             "preset": generator.pipeline.config.get("preset"),
             "weights_sha256": generator.pipeline.weights_sha256,
+            "grain_sha256": generator.pipeline.grain.sha256 if generator.pipeline.grain else None,
         },
         "data": {
             "images": len(held_out),
@@ -239,9 +241,9 @@ def _heads(generator: Generator, n: int, seed: int, advance: Advance) -> tuple[C
     return found, drawn[:n], seconds / len(drawn)
 
 
-def _decode(generator: Generator, codes: Codes) -> NDArray[np.uint8]:
+def _decode(generator: Generator, codes: Codes, grain: bool = True) -> NDArray[np.uint8]:
     each = parts(len(codes[0]), generator.prior)
-    return np.concatenate([generator.images(tuple(level[part] for level in codes)) for part in each])
+    return np.concatenate([generator.images(tuple(level[part] for level in codes), grain=grain) for part in each])
 
 
 def _similarities(

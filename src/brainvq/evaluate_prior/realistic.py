@@ -18,6 +18,8 @@ from brainvq.training.encoded import EncodedSplit
 
 WORK = 2 * 4
 """Images that pass a family, for each sample: samples, tokenizer, floor and reference, in two families."""
+PLAIN = "_without_grain"
+"""Ends the name of a set as it was before grain was added."""
 
 
 def can_measure(samples: int, pools: Pools, heads: int | None = None) -> bool:
@@ -32,18 +34,26 @@ def can_measure(samples: int, pools: Pools, heads: int | None = None) -> bool:
 def realism_of(
     images: NDArray[np.uint8],
     heads: Sequence[str] | None,
-    decode: Callable[[Codes], NDArray[np.uint8]],
+    codes: Codes,
+    decode: Callable[[Codes, bool], NDArray[np.uint8]],
+    grain: bool,
     train: EncodedSplit,
     pools: Pools,
     seed: int,
     advance: Advance,
 ) -> dict[str, Any]:
-    """`images`: the samples; `heads`: whose slice each is, where whole heads were drawn. `decode`: codes to images of
-    the same size."""
+    """`images`: the samples, of these `codes`; `heads`: whose slice each is, where whole heads were drawn. `decode`:
+    codes to images of the same size, with grain or without. `grain`: whether there is any, and so two of each set."""
     picks = spread_over_subjects(train.subjects, min(len(images), len(train.subjects)), seed=seed)
-    through = ImageSet(decode(train.batch(picks)), [train.subjects[i] for i in picks])
+    real, own = train.batch(picks), [train.subjects[i] for i in picks]
+    sets = {"samples": ImageSet(images, heads), "tokenizer": ImageSet(decode(real, True), own)}
+    if grain:
+        sets |= {
+            "samples" + PLAIN: ImageSet(decode(codes, False), heads),
+            "tokenizer" + PLAIN: ImageSet(decode(real, False), own),
+        }
     found = realism(
-        {"samples": ImageSet(images, heads), "tokenizer": through},
+        sets,
         held_out=ImageSet(pools.held_out, pools.held_out_subjects),
         train=ImageSet(pools.train, pools.train_subjects),
         seed=seed,

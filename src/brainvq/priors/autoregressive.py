@@ -48,7 +48,7 @@ class Autoregressive(SequenceModel):
 
     def log_probs(self, codes: Codes, given: Given | None = None) -> Tensor:
         self.check(codes)
-        x = self.shown(self.shown.ids(codes)) + self.ground(len(codes[0]), given)
+        x = self.shown(self.shown.ids(codes), self.features) + self.ground(len(codes[0]), given)
         found = [
             -F.cross_entropy(logits.flatten(0, 1), code.flatten(), reduction="none").view(len(code), -1)
             for logits, code in zip(self.logits_of(self.trunk(x, causal=True)), codes, strict=True)
@@ -77,6 +77,8 @@ class Sampling:
         self.device = torch.device("cpu") if prior.position.device.type == "mps" else prior.position.device
         self.prior = copy.deepcopy(prior).to(self.device, torch.float64).eval()
         self.weights = {**self.prior.state_dict(), **dict(self.prior.named_buffers())}
+        self.near = self.prior.shown.table(self.prior.features)
+        self.outward = [self.prior.outward(level) for level in range(len(prior.grids))]
         ground = [self.prior.ground(batch, known) for known in ((given, None) if self.guided else (given,))]
         self.ground = torch.cat(ground)
         rows, config = len(self.ground), prior.config
@@ -96,7 +98,7 @@ class Sampling:
         done = 0
         for level, length in enumerate(prior.lengths):
             for i in range(done, done + length):
-                near = self["shown.weight"][ids[:, rows[0][i]] + rows[1]].sum(1)
+                near = self.near[ids[:, rows[0][i]] + rows[1]].sum(1)
                 logits = self._logits(near, i, level) + self[f"frequencies.log_table_{level}"][i - done]
                 code[:, i] = self.drawing.draw(logits, uniform[:, i])
                 ids[:, i] = code[:, i] + prior.shown.starts[level]
@@ -110,7 +112,8 @@ class Sampling:
             x = self._block(x, n, i)
         width = x.shape[1]
         y = F.layer_norm(x, (width,), self["trunk.norm.weight"])
-        y = torch.addmm(self[f"heads.{level}.bias"], y, self[f"heads.{level}.weight"].T)
+        weight, bias = self.outward[level]
+        y = torch.addmm(bias, y, weight.T)
         if not self.guided:
             return y
         known, unknown = y.chunk(2)

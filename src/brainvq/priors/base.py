@@ -41,16 +41,24 @@ class Prior(nn.Module):
             self.register_buffer(f"order_{level}", torch.full((entries,), -1))
 
     @torch.no_grad()
-    def start(self, batches: Iterable[Codes], orders: Sequence[Tensor]) -> None:
+    def start(
+        self, batches: Iterable[Codes], orders: Sequence[Tensor], vectors: Sequence[Tensor] | None = None
+    ) -> None:
         """Before the first step of training: what a prior must know of the codes and of the codebook.
 
         Args:
             batches: all codes of the train split, each level (B, *grid), once each.
             orders: as the property that they become.
+            vectors: what the entries of each level stand for, (entries, D), as far as they are known.
         """
         for level, order in enumerate(orders):
             self.get_buffer(f"order_{level}")[: len(order)] = order
+        if vectors is not None:
+            self.learn_codebook(vectors)
         self.learn_statistics(batches)
+
+    def learn_codebook(self, vectors: Sequence[Tensor]) -> None:
+        """What a prior of this kind takes from the entries' vectors; `orders` is there already."""
 
     def learn_statistics(self, batches: Iterable[Codes]) -> None:
         """What a prior of this kind takes from counting; `orders` is there already."""

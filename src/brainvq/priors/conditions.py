@@ -150,6 +150,18 @@ class Given:
             values, tuple(level.masked_fill(mask, -1) for level, mask in zip(self.previous, hidden, strict=True))
         )
 
+    def misread(self, most: float) -> Given:
+        """With codes of the slice before replaced by those of another image of the batch at their place: a share of
+        each image's, drawn evenly from 0 to `most`. Slices that are sampled err too."""
+        if self.previous is None or not most:
+            return self
+        shares = most * torch.rand(len(self.values), device=self.values.device)
+        levels = []
+        for level in self.previous:
+            wrong = torch.rand(level.shape, device=level.device) < shares.view(-1, *[1] * (level.ndim - 1))
+            levels.append(torch.where(wrong & (level >= 0), level.roll(1, 0), level))
+        return Given(self.values, tuple(levels))
+
 
 class Told(nn.Module):
     """Values (B, conditions) as one vector (B, width): the sum of one for each condition; of NaN, one of its own."""

@@ -94,7 +94,7 @@ class MaskGIT(SequenceModel):
         """Of each level (B, codes, entries), from the codes (B, N) that are not `hidden` (B, N)."""
         ids = self.shown.ids(self.spec.unflatten(flat, self.size))
         ids = ids.masked_fill(F.pad(hidden, (0, 1)), self.shown.hidden)
-        return self.logits_of(self.trunk(self.shown(ids) + self.ground(len(flat), given), causal=False))
+        return self.logits_of(self.trunk(self.shown(ids, self.features) + self.ground(len(flat), given), causal=False))
 
     def sample(
         self, generators: Sequence[torch.Generator], given: Given | None = None, drawing: Drawing = PLAIN

@@ -70,22 +70,29 @@ def _around(spec: CodeSpec, size: Sequence[int], steps: Sequence[tuple[int, ...]
     return torch.cat(found)
 
 
+OWN, SHARED = 0.2, 0.45
+"""Deviations of what a position is shown at first: of the entries by themselves, and by what they have in common."""
+
+
 class Surroundings(nn.Module):
     """Codes as vectors: what stands at each of the places around a position, each place with its own vectors, summed.
 
+    A vector is that of the entry itself, and a linear function of what it has in common with others (`likeness.py`).
+
     Args:
         places: indices of positions (N, places), N for none.
-        hidden: whether an entry may be hidden (`HIDDEN`), which has a vector of its own.
+        features: how many the entries have.
     """
 
     places: Tensor
     shift: Tensor
 
-    def __init__(self, spec: CodeSpec, places: Tensor, width: int) -> None:
+    def __init__(self, spec: CodeSpec, places: Tensor, width: int, features: int) -> None:
         super().__init__()
-        self.entries = sum(spec.entries)
+        self.entries, around = sum(spec.entries), places.shape[1]
         self.rows = self.entries + 2  # of a place: the entries of all levels, none, hidden
-        self.weight = nn.Parameter(torch.randn(places.shape[1] * self.rows, width) * 0.5 / places.shape[1] ** 0.5)
+        self.weight = nn.Parameter(torch.randn(around * self.rows, width) * OWN / around**0.5)
+        self.shared = nn.Parameter(torch.randn(around, features, width) * SHARED / (around * features) ** 0.5)
         self.register_buffer("places", places, persistent=False)
         self.register_buffer("shift", torch.arange(places.shape[1]) * self.rows, persistent=False)
         starts = list(itertools.accumulate(spec.entries, initial=0))[:-1]
@@ -107,8 +114,13 @@ class Surroundings(nn.Module):
         flat = [torch.where(code < 0, self.none, code + start) for code, start in zip(codes, self.starts, strict=True)]
         return F.pad(torch.cat([code.flatten(1) for code in flat], dim=1), (0, 1), value=self.none)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """(B, N + 1) -> (B, N, width)."""
+    def table(self, features: Tensor) -> Tensor:
+        """Of all entries (entries, features) -> the vectors of each place in turn, (places rows, width)."""
+        shared = F.pad(features @ self.shared, (0, 0, 0, self.rows - self.entries))
+        return self.weight + shared.flatten(0, 1)
+
+    def forward(self, ids: Tensor, features: Tensor) -> Tensor:
+        """(B, N + 1), and features of all entries (entries, features) -> (B, N, width)."""
         rows = ids[:, self.places] + self.shift
-        summed = F.embedding_bag(rows.flatten(0, 1), self.weight, mode="sum")
+        summed = F.embedding_bag(rows.flatten(0, 1), self.table(features), mode="sum")
         return summed.view(*rows.shape[:2], -1)

@@ -13,6 +13,7 @@ from typing import Annotated
 import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from brainvq.codes import Codes, CodeSpec
 from brainvq.errors import InputError
@@ -20,6 +21,7 @@ from brainvq.networks.transformer import Transformer
 from brainvq.priors import histogram
 from brainvq.priors.base import Prior, PriorConfig
 from brainvq.priors.conditions import Conditions, Given, Told
+from brainvq.priors.likeness import FEATURES, likeness
 from brainvq.priors.sequence import Surroundings, all_around, coordinates
 
 LONGEST = 1 << 14
@@ -39,6 +41,8 @@ class SequenceConfig(PriorConfig):
     dropout: share of what a layer adds that training drops.
     forget: share of the images of which training says nothing, and of what it leaves out of the others.
     previous: whether the codes of the slice before are a condition too.
+    misread: largest share of these that training replaces by wrong ones, so that what goes wrong in one sampled slice
+        is mended in the next and not handed on.
     """
 
     width: PositiveInt = 128
@@ -47,6 +51,7 @@ class SequenceConfig(PriorConfig):
     dropout: Share = 0.1
     forget: Share = 0.1
     previous: bool = False
+    misread: Share = 0.5
 
     @model_validator(mode="after")
     def _divisible(self) -> SequenceConfig:
@@ -75,20 +80,39 @@ class SequenceModel(Prior):
         self.config, self.conditions, self.takes_previous = config, conditions, config.previous
         width = config.width
         self.frequencies = histogram.Config().build(spec, size)
-        self.shown = Surroundings(spec, places, width)
-        self.before = Surroundings(spec, all_around(spec, size), width) if config.previous else None
+        features = FEATURES * len(spec.entries)
+        for level, entries in enumerate(spec.entries):
+            self.register_buffer(f"likeness_table_{level}", torch.zeros(entries, FEATURES))
+        self.shown = Surroundings(spec, places, width, features)
+        self.before = Surroundings(spec, all_around(spec, size), width, features) if config.previous else None
         self.position = nn.Parameter(0.02 * torch.randn(self.length, width))
         self.told = Told(conditions, width)
         self.trunk = Transformer(width, config.layers, config.heads, config.dropout, coordinates(spec, size))
         self.heads = nn.ModuleList(nn.Linear(width, entries) for entries in spec.entries)
-        for head in self.heads:
-            nn.init.zeros_(head.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+        self.shared_heads = nn.ModuleList(nn.Linear(width, FEATURES, bias=False) for _ in spec.entries)
+        for parameter in (*self.heads.parameters(), *self.shared_heads.parameters()):
+            nn.init.zeros_(parameter)
 
     @property
     def lengths(self) -> list[int]:
         """Codes of each level."""
         return [math.prod(grid) for grid in self.grids]
+
+    @torch.no_grad()
+    def learn_codebook(self, vectors: Sequence[Tensor]) -> None:
+        for mine, theirs, live in zip(self.likenesses, vectors, self.orders, strict=True):
+            mine.copy_(likeness(theirs, live))
+
+    @property
+    def likenesses(self) -> list[Tensor]:
+        """Of each level, (entries, FEATURES)."""
+        return [self.get_buffer(f"likeness_table_{level}") for level in range(len(self.grids))]
+
+    @property
+    def features(self) -> Tensor:
+        """Of the entries of all levels, (entries, features); each level has its own."""
+        found: Tensor = torch.block_diag(*self.likenesses)  # type: ignore[no-untyped-call]
+        return found
 
     @torch.no_grad()
     def learn_statistics(self, batches: Iterable[Codes]) -> None:
@@ -100,12 +124,15 @@ class SequenceModel(Prior):
         ground: Tensor = self.position + self.told(known.values)[:, None]
         if self.before is not None:
             assert known.previous is not None
-            ground = ground + self.before(self.before.ids(known.previous))
+            ground = ground + self.before(self.before.ids(known.previous), self.features)
         return ground
 
     def partly(self, batch: int, given: Given | None) -> Given | None:
-        """What training tells: of some images nothing, and of others not all."""
-        if given is None or not (self.training and self.config.forget):
+        """What training tells: of some images nothing, of others not all, of the slice before not only the truth."""
+        if given is None or not self.training:
+            return given
+        given = given.misread(self.config.misread)
+        if not self.config.forget:
             return given
         drawn = torch.rand(batch, 2 + len(self.conditions), device=given.values.device) < self.config.forget
         return given.forgotten(drawn[:, :-1] | drawn[:, -1:])
@@ -125,5 +152,13 @@ class SequenceModel(Prior):
         """What the trunk gives (B, N, width) as logits of each level (B, codes, entries), never less than float32."""
         parts = torch.split(y, self.lengths, dim=1)
         return [
-            head(part) + table for head, part, table in zip(self.heads, parts, self.frequencies.tables, strict=True)
+            F.linear(part, *self.outward(level)) + table
+            for level, (part, table) in enumerate(zip(parts, self.frequencies.tables, strict=True))
         ]
+
+    def outward(self, level: int) -> tuple[Tensor, Tensor]:
+        """Weights (entries, width) and biases (entries,) that make logits of a level from what the trunk gives."""
+        own, shared = self.heads[level], self.shared_heads[level]
+        assert isinstance(own, nn.Linear)
+        assert isinstance(shared, nn.Linear)
+        return own.weight + self.likenesses[level] @ shared.weight, own.bias

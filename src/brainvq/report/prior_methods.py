@@ -35,6 +35,12 @@ def prior_methods(record: PriorRecord) -> list[tuple[str, str]]:
     return [*parts, ("References", "\n".join(references(text for _, text in parts)))]
 
 
+GRAIN = (
+    ", given noise in the place of the fine detail that its images lack (measured on training images, in bands, by "
+    "brightness and steepness; after Norkin and Birkbeck 2018)"
+)
+
+
 def tokenizer(record: PriorRecord) -> str:
     origin = record.facts.tokenizer
     return (
@@ -63,8 +69,10 @@ def training(record: PriorRecord, experiment: PriorExperiment, values: dict[str,
 def evaluation(record: PriorRecord, result: PriorEvaluation) -> str:
     measured, drawn = result.data, result.samples
     told = record.told(result)
+    grain = GRAIN if result.tokenizer.grain_sha256 else ""
     text = (
-        f"{drawn.n:,} samples were drawn with seed {drawn.seed}, decoded by the tokenizer and compared as 8-bit images "
+        f"{drawn.n:,} samples were drawn with seed {drawn.seed}, decoded by the tokenizer{grain} and compared as 8-bit "
+        "images "
         f"with the {measured.train_images:,} training images of {measured.train_subjects:,} subjects and with the "
         f"{measured.images:,} images of {measured.subjects:,} subjects of the {result.split} split, {told}. Beside "
         f"them stand {result.real.n:,} real images of that split, of every subject in turn, as the tokenizer "

@@ -11,10 +11,11 @@ from brainvq.report.stored import Facts, Interval, Measured, Result
 
 
 class Origin(BaseModel):
-    """The tokenizer whose codes a prior has learned."""
+    """The tokenizer whose codes a prior has learned, or that decoded its samples; then with its grain, if any."""
 
     preset: str | None
     weights_sha256: str
+    grain_sha256: str | None = None
 
 
 class PriorFacts(Facts):

@@ -12,6 +12,7 @@ from typing import Any
 from brainvq.report.prior_prose import SENTENCES as PRIORS
 from brainvq.report.quantizer_prose import SENTENCES as QUANTIZERS
 from brainvq.report.words import listed, settings
+from brainvq.training.optimise import MATRIX_DECAY
 
 
 def _vqvae(part: dict[str, Any]) -> str:
@@ -108,7 +109,12 @@ def loss(task: dict[str, Any]) -> str:
 def optimiser(optimiser: dict[str, Any], rate: float) -> str:
     if not optimiser:
         return ""
-    name = {"adam": "Adam (Kingma and Ba 2015)", "adamw": "AdamW (Loshchilov and Hutter 2019)"}[optimiser["name"]]
+    name = {
+        "adam": "Adam (Kingma and Ba 2015)",
+        "adamw": "AdamW (Loshchilov and Hutter 2019)",
+        "muon": "Muon (Jordan et al. 2024; steps as large as those of AdamW, Liu et al. 2025; weight decay "
+        f"{MATRIX_DECAY:g}) for the matrices inside the transformer, and for all else AdamW (Loshchilov and Hutter 2019)",
+    }[optimiser["name"]]
     betas = " and ".join(f"{beta:g}" for beta in optimiser["betas"])
     text = f"We used {name} with betas {betas}, epsilon {optimiser['epsilon']:g}"
     if optimiser["weight_decay"]:

@@ -26,14 +26,18 @@ REFERENCES = {
     "sparse data. Workshop on Pattern Recognition in Practice, 1980.",
     "Isola et al. 2017": "P. Isola, J.-Y. Zhu, T. Zhou and A. A. Efros. Image-to-image translation with conditional "
     "adversarial networks. CVPR, 2017.",
+    "Jordan et al. 2024": "K. Jordan et al. Muon: An optimizer for hidden layers in neural networks. 2024.",
     "Kingma and Ba 2015": "D. P. Kingma and J. Ba. Adam: A method for stochastic optimization. ICLR, 2015.",
     "Lee et al. 2022": "D. Lee, C. Kim, S. Kim, M. Cho and W.-S. Han. Autoregressive image generation using residual "
     "quantization. CVPR, 2022.",
+    "Liu et al. 2025": "J. Liu et al. Muon is scalable for LLM training. arXiv:2502.16982, 2025.",
     "Loshchilov and Hutter 2019": "I. Loshchilov and F. Hutter. Decoupled weight decay regularization. ICLR, 2019.",
     "Miyato et al. 2018": "T. Miyato, T. Kataoka, M. Koyama and Y. Yoshida. Spectral normalization for generative "
     "adversarial networks. ICLR, 2018.",
     "Mentzer et al. 2023": "F. Mentzer, D. Minnen, E. Agustsson and M. Tschannen. Finite scalar quantization: VQ-VAE "
     "made simple. arXiv:2309.15505, 2023.",
+    "Norkin and Birkbeck 2018": "A. Norkin and N. Birkbeck. Film grain synthesis for AV1 video codec. Data Compression "
+    "Conference, 2018.",
     "Otsu 1979": "N. Otsu. A threshold selection method from gray-level histograms. IEEE Transactions on Systems, "
     "Man, and Cybernetics 9(1), 1979.",
     "Paszke et al. 2019": "A. Paszke et al. PyTorch: An imperative style, high-performance deep learning library. "

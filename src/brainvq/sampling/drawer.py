@@ -25,12 +25,14 @@ class Wish:
     drawing: how codes are drawn.
     heads: whole heads, slice after slice, instead of single images.
     keep: a mask and an image of which samples keep what is white in the mask.
+    grain: whether images get the grain of their tokenizer, where that was measured.
     """
 
     conditions: Mapping[str, str] = field(default_factory=dict)
     drawing: Drawing = PLAIN
     heads: bool = False
     keep: tuple[Path, Path] | None = None
+    grain: bool = True
 
     def options(self) -> list[str]:
         """As they stand on the command line, for the record; of paths only the last part."""
@@ -39,6 +41,7 @@ class Wish:
             if value != getattr(PLAIN, name):
                 words += ["--" + name.replace("_", "-"), str(value)]
         words += ["--heads"] if self.heads else []
+        words += [] if self.grain else ["--no-grain"]
         return words + (["--keep", *(path.name for path in self.keep)] if self.keep else [])
 
 
@@ -74,7 +77,7 @@ class Drawer:
 
     def image(self, codes: Codes) -> NDArray[np.uint8]:
         """Codes of one image, each level (1, *grid) -> (H, W)."""
-        image = self.generator.images(codes)[0]
+        image = self.generator.images(codes, grain=self.wish.grain)[0]
         return image if self.kept is None else self.kept.onto(image)
 
     def told(self, i: int) -> dict[str, str]:
@@ -87,11 +90,12 @@ class Drawer:
 
     def about(self) -> dict[str, Any]:
         """What tells these samples from others of the same model and seed; nothing where nothing is wished."""
-        wish = self.wish
+        wish, grain = self.wish, self.generator.pipeline.grain
         found: dict[str, Any] = {
             "conditions": dict(wish.conditions),
             "drawing": {k: v for k, v in asdict(wish.drawing).items() if v != getattr(PLAIN, k)},
             "heads": wish.heads,
             "kept_sha256": self.kept.digest if self.kept else None,
+            "grain_sha256": grain.sha256 if grain and wish.grain else None,
         }
         return {name: value for name, value in found.items() if value}

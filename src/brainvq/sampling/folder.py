@@ -70,7 +70,17 @@ class SampleFolder:
         Raises:
             InputError: those are samples of another model or seed, or files of them are missing or damaged.
         """
-        for key in ("seed", "model", "tokenizer", "size", "conditions", "drawing", "heads", "kept_sha256"):
+        for key in (
+            "seed",
+            "model",
+            "tokenizer",
+            "size",
+            "conditions",
+            "drawing",
+            "heads",
+            "kept_sha256",
+            "grain_sha256",
+        ):
             if before.get(key) != self.about.get(key):
                 was, now = (json.dumps(values.get(key)) for values in (before, self.about))
                 raise InputError(

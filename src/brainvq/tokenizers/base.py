@@ -43,6 +43,10 @@ class Tokenizer(nn.Module):
         """codes -> x_hat (B, 1, *S); may leave [-1, 1] a little."""
         raise NotImplementedError
 
+    def vectors(self) -> tuple[Tensor, ...]:
+        """What each entry of each level stands for, (entries, D): near ones decode to much the same."""
+        raise NotImplementedError
+
     def forward(self, x: Tensor) -> Reconstruction:
         raise NotImplementedError
 

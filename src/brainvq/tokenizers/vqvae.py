@@ -47,6 +47,17 @@ class VQVAE(Tokenizer):
             x_hat: Tensor = self.decoder(self.quantizer.decode(codes))
             return x_hat
 
+    @torch.no_grad()
+    def vectors(self) -> tuple[Tensor, ...]:
+        """Of a level beside entry 0 of all others: to which each vector is a constant nearer."""
+        found = []
+        for level, entries in enumerate(self.spec.entries):
+            grid = (entries, *[1] * self.spec.axes)
+            codes = [torch.zeros(grid, dtype=torch.long, device=self.device) for _ in self.spec.entries]
+            codes[level] = torch.arange(entries, device=self.device).view(grid)
+            found.append(self.quantizer.decode(tuple(codes)).flatten(1))
+        return tuple(found)
+
     def forward(self, x: Tensor) -> Reconstruction:
         quantized = self.quantizer(self._latent(x))
         return Reconstruction(self.decoder(quantized.z_q).float(), quantized.codes, quantized.losses)

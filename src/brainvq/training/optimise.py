@@ -17,23 +17,26 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
 from brainvq.config import Config
+from brainvq.training.muon import MuonWithAdamW
 
 Module = TypeVar("Module", bound=nn.Module)
+MATRIX_DECAY = 0.1
+"""Weight decay of Muon's matrices, as both its papers have it: their steps do not shrink with the gradient."""
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimiserConfig(Config):
-    """Adam (D. Kingma and J. Ba, 2015) or AdamW (I. Loshchilov and F. Hutter, 2019).
+    """Adam (D. Kingma and J. Ba, 2015), AdamW (I. Loshchilov and F. Hutter, 2019), or Muon with AdamW (`muon.py`).
 
     Args:
-        name: "adam" or "adamw".
+        name: "adam", "adamw", or "muon", which is for transformers.
         betas, epsilon, weight_decay: of the optimiser.
         schedule: of the learning rate after `warmup` steps: constant, or falling to zero as half a cosine or linearly.
         clip: largest norm of the gradient; null for none.
         average: decay of the moving average of the weights; 0 for none.
     """
 
-    name: Literal["adam", "adamw"] = "adam"
+    name: Literal["adam", "adamw", "muon"] = "adam"
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     epsilon: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.0
@@ -43,8 +46,10 @@ class OptimiserConfig(Config):
     average: Decay = 0.0
 
     def build(self, module: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-        kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
         settings = {"lr": learning_rate, "betas": self.betas, "eps": self.epsilon, "weight_decay": self.weight_decay}
+        if self.name == "muon":
+            return MuonWithAdamW(module, MATRIX_DECAY, **settings)
+        kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
         return kind(module.parameters(), fused=True, **settings)  # type: ignore[arg-type]
 
     def learning_rate(self, base: float, step: int, total: int) -> float:

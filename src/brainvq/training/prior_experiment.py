@@ -86,7 +86,8 @@ def train_prior(
         )
         for name, split in codes.items()
     }
-    prior.start((codes["train"].batch(indices) for indices in codes["train"].batches()), codes["train"].orders)
+    batches = (codes["train"].batch(indices) for indices in codes["train"].batches())
+    prior.start(batches, codes["train"].orders, model.tokenizer.vectors())
     config = runs.describe_run(
         kind="prior",
         experiment=to_json(experiment),
