@@ -27,6 +27,7 @@ from benchmarks.runs import evaluated, sharpened, trained
 from benchmarks.ship import ship, ship_entropy
 from brainvq.config import override
 from brainvq.demo import run_demo
+from brainvq.graining import measure_grain
 from brainvq.presets import preset
 from brainvq.report import write_report
 from brainvq.run import read_config, write_json
@@ -162,6 +163,8 @@ def _result(training: Training) -> None:
     write_report(run)
     if tokenizer:
         sampled(run, tokenizer, 36 if training.decoder else 16, FIGURES)
+    if training.run in HALVED:
+        measure_grain(run, str(OASIS), force=True)
     if training.run in SHIPPED:
         ship(run, ROOT / SHIPPED[training.run])
     if training.run in ENTROPIES:

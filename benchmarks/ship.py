@@ -1,4 +1,4 @@
-"""A trained, evaluated run as a folder to ship: config.json, weights, evaluation, model card, licence notice.
+"""A trained, evaluated run as a folder to ship: config.json, weights, evaluation, model card, licence notice, grain.
 
     python -m benchmarks.ship RUN DEST
     python -m benchmarks.ship PRIOR DEST        the entropy model of a prior, beside the tokenizer that is shipped there
@@ -18,7 +18,7 @@ from benchmarks.card import NOTICE, SHIP, card
 from brainvq.archive.codec import ENTROPY, load_codec
 from brainvq.codec.entropy import load, to_bytes
 from brainvq.errors import InputError
-from brainvq.models import open_model
+from brainvq.models import GRAIN, open_model
 from brainvq.run import read_config, write_json
 from brainvq.session import stored_evaluation
 from brainvq.writing import atomic
@@ -43,8 +43,9 @@ def ship(run: Path, dest: Path) -> Path:
     _refuse_unfit(run, config, evaluation)
     if (dest / "config.json").exists() and read_config(dest)["weights_sha256"] != config["weights_sha256"]:
         (dest / ENTROPY).unlink(missing_ok=True)  # it is of other codes
+        (dest / GRAIN).unlink(missing_ok=True)  # and this of other images
     held = [path for path in dest.rglob("*") if path.is_file()] if dest.is_dir() else []
-    if foreign := [path for path in held if path.relative_to(dest).as_posix() not in (*FILES, ENTROPY)]:
+    if foreign := [path for path in held if path.relative_to(dest).as_posix() not in (*FILES, ENTROPY, GRAIN)]:
         raise InputError(f"{dest} holds {foreign[0].name}, which is no part of shipped weights. Give another folder.")
     (dest / "evaluation").mkdir(parents=True, exist_ok=True)
     write_json(dest / "config.json", config)
@@ -52,7 +53,9 @@ def ship(run: Path, dest: Path) -> Path:
     _write(dest / "model.safetensors", (run / "model.safetensors").read_bytes())
     _write(dest / "MODEL_CARD.md", card(config, evaluation).encode())
     _write(dest / "LICENSE.md", NOTICE.encode())
-    for name in FILES:
+    if (run / GRAIN).exists():
+        _write(dest / GRAIN, (run / GRAIN).read_bytes())
+    for name in (*FILES, *([GRAIN] if (dest / GRAIN).exists() else [])):
         (dest / name).chmod(0o644)  # a temporary file is its owner's alone, a package everybody's
     open_model(dest)
     return dest

@@ -28,7 +28,7 @@ RESIDUAL = CodeSpec((4, 4), ((2, 2), (2, 2))), (6, 8)
 SOLID = CodeSpec((4,), ((2, 2, 2),)), (4, 6, 4)
 SPECS = [FLAT, TWO_LEVELS, RESIDUAL, SOLID]
 AGE, SEX = Numeric(name="age", low=20, high=90), Categorical(name="sex", values=("F", "M"))
-SMALL: dict[str, Any] = {"width": 24, "layers": 2, "heads": 2}
+SMALL: dict[str, Any] = {"width": 24, "layers": 2, "heads": 2, "likeness": True}
 
 
 def shaken(prior: Prior) -> Any:

@@ -70,14 +70,15 @@ def _around(spec: CodeSpec, size: Sequence[int], steps: Sequence[tuple[int, ...]
     return torch.cat(found)
 
 
-OWN, SHARED = 0.2, 0.45
-"""Deviations of what a position is shown at first: of the entries by themselves, and by what they have in common."""
+ALONE, OWN, SHARED = 0.5, 0.2, 0.45
+"""Deviations of what a position is shown at first: of entries alone; of their own part, and by what is common."""
 
 
 class Surroundings(nn.Module):
     """Codes as vectors: what stands at each of the places around a position, each place with its own vectors, summed.
 
-    A vector is that of the entry itself, and a linear function of what it has in common with others (`likeness.py`).
+    A vector is that of the entry itself; and, where it has `features`, a linear function of what it has in common with
+    others (`likeness.py`).
 
     Args:
         places: indices of positions (N, places), N for none.
@@ -91,8 +92,11 @@ class Surroundings(nn.Module):
         super().__init__()
         self.entries, around = sum(spec.entries), places.shape[1]
         self.rows = self.entries + 2  # of a place: the entries of all levels, none, hidden
-        self.weight = nn.Parameter(torch.randn(around * self.rows, width) * OWN / around**0.5)
-        self.shared = nn.Parameter(torch.randn(around, features, width) * SHARED / (around * features) ** 0.5)
+        own = OWN if features else ALONE
+        self.weight = nn.Parameter(torch.randn(around * self.rows, width) * own / around**0.5)
+        self.shared: nn.Parameter | None = None
+        if features:
+            self.shared = nn.Parameter(torch.randn(around, features, width) * SHARED / (around * features) ** 0.5)
         self.register_buffer("places", places, persistent=False)
         self.register_buffer("shift", torch.arange(places.shape[1]) * self.rows, persistent=False)
         starts = list(itertools.accumulate(spec.entries, initial=0))[:-1]
@@ -116,6 +120,8 @@ class Surroundings(nn.Module):
 
     def table(self, features: Tensor) -> Tensor:
         """Of all entries (entries, features) -> the vectors of each place in turn, (places rows, width)."""
+        if self.shared is None:
+            return self.weight
         shared = F.pad(features @ self.shared, (0, 0, 0, self.rows - self.entries))
         return self.weight + shared.flatten(0, 1)
 

@@ -43,6 +43,7 @@ class SequenceConfig(PriorConfig):
     previous: whether the codes of the slice before are a condition too.
     misread: largest share of these that training replaces by wrong ones, so that what goes wrong in one sampled slice
         is mended in the next and not handed on.
+    likeness: whether entries are known by what their vectors have in common too; not in runs of before it was there.
     """
 
     width: PositiveInt = 128
@@ -52,6 +53,7 @@ class SequenceConfig(PriorConfig):
     forget: Share = 0.1
     previous: bool = False
     misread: Share = 0.5
+    likeness: bool = False
 
     @model_validator(mode="after")
     def _divisible(self) -> SequenceConfig:
@@ -80,8 +82,8 @@ class SequenceModel(Prior):
         self.config, self.conditions, self.takes_previous = config, conditions, config.previous
         width = config.width
         self.frequencies = histogram.Config().build(spec, size)
-        features = FEATURES * len(spec.entries)
-        for level, entries in enumerate(spec.entries):
+        features = FEATURES * len(spec.entries) if config.likeness else 0
+        for level, entries in enumerate(spec.entries if config.likeness else ()):
             self.register_buffer(f"likeness_table_{level}", torch.zeros(entries, FEATURES))
         self.shown = Surroundings(spec, places, width, features)
         self.before = Surroundings(spec, all_around(spec, size), width, features) if config.previous else None
@@ -89,7 +91,8 @@ class SequenceModel(Prior):
         self.told = Told(conditions, width)
         self.trunk = Transformer(width, config.layers, config.heads, config.dropout, coordinates(spec, size))
         self.heads = nn.ModuleList(nn.Linear(width, entries) for entries in spec.entries)
-        self.shared_heads = nn.ModuleList(nn.Linear(width, FEATURES, bias=False) for _ in spec.entries)
+        common = spec.entries if config.likeness else ()
+        self.shared_heads = nn.ModuleList(nn.Linear(width, FEATURES, bias=False) for _ in common)
         for parameter in (*self.heads.parameters(), *self.shared_heads.parameters()):
             nn.init.zeros_(parameter)
 
@@ -100,17 +103,19 @@ class SequenceModel(Prior):
 
     @torch.no_grad()
     def learn_codebook(self, vectors: Sequence[Tensor]) -> None:
-        for mine, theirs, live in zip(self.likenesses, vectors, self.orders, strict=True):
+        for mine, theirs, live in zip(self.likenesses, vectors, self.orders, strict=bool(self.likenesses)):
             mine.copy_(likeness(theirs, live))
 
     @property
     def likenesses(self) -> list[Tensor]:
-        """Of each level, (entries, FEATURES)."""
-        return [self.get_buffer(f"likeness_table_{level}") for level in range(len(self.grids))]
+        """Of each level, (entries, FEATURES); none without `likeness`."""
+        return [self.get_buffer(f"likeness_table_{level}") for level in range(len(self.shared_heads))]
 
     @property
     def features(self) -> Tensor:
         """Of the entries of all levels, (entries, features); each level has its own."""
+        if not self.likenesses:
+            return self.position.new_zeros(sum(self.spec.entries), 0)
         found: Tensor = torch.block_diag(*self.likenesses)  # type: ignore[no-untyped-call]
         return found
 
@@ -158,7 +163,10 @@ class SequenceModel(Prior):
 
     def outward(self, level: int) -> tuple[Tensor, Tensor]:
         """Weights (entries, width) and biases (entries,) that make logits of a level from what the trunk gives."""
-        own, shared = self.heads[level], self.shared_heads[level]
+        own = self.heads[level]
         assert isinstance(own, nn.Linear)
+        if not self.likenesses:
+            return own.weight, own.bias
+        shared = self.shared_heads[level]
         assert isinstance(shared, nn.Linear)
         return own.weight + self.likenesses[level] @ shared.weight, own.bias

@@ -29,20 +29,27 @@ def _pixelcnn(part: dict[str, Any]) -> str:
     return text + ". Codes are sampled in order, each from its full conditional distribution."
 
 
+LIKENESS = (
+    "Entries enter and leave it by vectors of their own and by linear functions of what their codebook vectors have in "
+    "common: coordinates along its main axes, and products of these. "
+)
+
+
 def _transformer(part: dict[str, Any]) -> str:
     text = (
         f"{part['layers']} layers of width {part['width']} with {part['heads']} heads (Vaswani et al. 2017; "
         "normalisation before each part), queries and keys rotated by the place in the image (Su et al. 2021) and a "
-        "learned vector for each position. Entries enter and leave it by vectors of their own and by linear functions "
-        "of what their codebook vectors have in common: coordinates along its main axes, and products of these. Its "
-        "logits are added to the log-frequencies of the entries by position. "
+        f"learned vector for each position. {LIKENESS if part.get('likeness') else ''}Its logits are added to the "
+        "log-frequencies of the entries by position. "
         f"Training drops {100 * part['dropout']:g} % of what a layer adds."
     )
     if part["previous"]:
-        text += " The codes of the slice before are a condition"
-        text += (
-            f", of which training replaces up to {100 * part['misread']:g} % by wrong ones." if part["misread"] else "."
+        wrong = (
+            f", of which training replaces up to {100 * part['misread']:g} % by wrong ones"
+            if part.get("misread")
+            else ""
         )
+        text += f" The codes of the slice before are a condition{wrong}."
     return f"{text} Conditions are left out at random, with probability {part['forget']:g} (Ho and Salimans 2021)."
 
 

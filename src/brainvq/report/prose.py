@@ -113,7 +113,7 @@ def optimiser(optimiser: dict[str, Any], rate: float) -> str:
         "adam": "Adam (Kingma and Ba 2015)",
         "adamw": "AdamW (Loshchilov and Hutter 2019)",
         "muon": "Muon (Jordan et al. 2024; steps as large as those of AdamW, Liu et al. 2025; weight decay "
-        f"{MATRIX_DECAY:g}) for the matrices inside the transformer, and for all else AdamW (Loshchilov and Hutter 2019)",
+        f"{MATRIX_DECAY:g}) for matrices inside the transformer, and AdamW (Loshchilov and Hutter 2019) for all else",
     }[optimiser["name"]]
     betas = " and ".join(f"{beta:g}" for beta in optimiser["betas"])
     text = f"We used {name} with betas {betas}, epsilon {optimiser['epsilon']:g}"
