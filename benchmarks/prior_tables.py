@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stored import device_of, results_of
+from brainvq.evaluate_prior.realistic import PLAIN
 from brainvq.metrics.definitions import WHOLE_HEADS
 from brainvq.metrics.realism import FAMILY_LABELS, REALISM
 
@@ -136,6 +137,35 @@ def realism(results: Path) -> str:
             lines.append("| " + " | ".join([measure.label, *(_estimate(value, 2) for value in values)]) + " |")
         lines.append("")
     return "\n".join(lines)
+
+
+def grain(results: Path) -> str:
+    """What grain does to each prior's samples and to training images through the tokenizer, in both families."""
+    found = {
+        name: each
+        for name, each in results_of(results, COMPARED).items()
+        if "tokenizer" + PLAIN in each["evaluation"]["realism"]["families"][FAMILIES[0]]["sets"]
+    }
+    if not found:
+        return ""
+    lines = [
+        "| without grain, and with it | Fréchet, statistics | coverage, statistics | Fréchet, look | coverage, look |",
+        "|---|---|---|---|---|",
+    ]
+    for each in found.values():
+        lines.append(_grain(_label(each["run"]), each, "samples"))
+    return "\n".join([*lines, _grain("train images through the tokenizer", each, "tokenizer")]) + "\n"
+
+
+def _grain(label: str, found: dict[str, Any], which: str) -> str:
+    families = found["evaluation"]["realism"]["families"]
+    cells = []
+    for family in FAMILIES:
+        sets = families[family]["sets"]
+        for of, digits in (("frechet", 1), ("coverage", 2)):
+            pair = [sets[name]["measures"][of]["value"] for name in (which + PLAIN, which)]
+            cells.append(", ".join(f"{value:.{digits}f}" for value in pair))
+    return "| " + " | ".join([label, *cells]) + " |"
 
 
 def heads(results: Path) -> str:

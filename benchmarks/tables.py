@@ -28,7 +28,7 @@ from benchmarks import (
 from benchmarks.stored import results_of
 from brainvq.tables import prior_table, table
 
-WRITTEN = ("system-b", "brain", "quantizers", "data", "priors", "realism", "audit", "codec")
+WRITTEN = ("system-b", "brain", "quantizers", "data", "priors", "realism", "grain", "audit", "codec")
 PAGES = tuple(
     Path(__file__).resolve().parents[1] / name for name in ("README.md", *(f"docs/{page}.md" for page in WRITTEN))
 )
@@ -54,6 +54,7 @@ def write(page: Path, results: Path) -> None:
         "PRIOR_SEEDS": prior_tables.prior_seeds(results),
         "HEADS": prior_tables.heads(results),
         "REALISM": prior_tables.realism(results),
+        "GRAIN": prior_tables.grain(results),
         "AUDIT": prior_tables.audit(results),
         "BRAIN": brain_tables.brain(results),
         "SEEDS": brain_tables.seeds(results),

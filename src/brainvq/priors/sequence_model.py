@@ -52,7 +52,7 @@ class SequenceConfig(PriorConfig):
     dropout: Share = 0.1
     forget: Share = 0.1
     previous: bool = False
-    misread: Share = 0.5
+    misread: Share = 0.3
     likeness: bool = False
 
     @model_validator(mode="after")
