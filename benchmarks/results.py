@@ -57,7 +57,7 @@ class Training:
 
 GENERATED_ON, DRAWN_BY = "brain_f16", "brain_f16_sharp"
 """The tokenizer whose priors are compared in full, and the one of the same codes that draws their samples."""
-SHORTER = ("variants=4", "train.epochs=12.0")
+SHORTER, SHORTEST = ("variants=8", "train.epochs=12.0"), ("variants=8", "train.epochs=8.0")
 """Of transformers over its codes: less than their presets, to fit the time of two cores."""
 FIRST_SLICES = ("prior.previous=true", "prior.forget=0.2")
 """Of whole heads: what is drawn of the first slice stays, so that drawing it from nothing is trained more often."""
@@ -82,8 +82,8 @@ TRAININGS = (
     Training("brain_f16_sharp", "brain_f16", None, GENTLE, sharpens="brain_f16_bold"),
     *(Training(f"f16_{name}", name, GENERATED_ON, decoder=DRAWN_BY) for name in ("histogram", "pixelcnn", "dcgan")),
     *(
-        Training(f"f16_{name}_{seed}", name, GENERATED_ON, (*SHORTER, f"train.seed={seed}"), decoder=DRAWN_BY)
-        for name in ("autoregressive", "maskgit")
+        Training(f"f16_{name}_{seed}", name, GENERATED_ON, (*fewer, f"train.seed={seed}"), decoder=DRAWN_BY)
+        for name, fewer in (("autoregressive", SHORTER), ("maskgit", SHORTEST))
         for seed in range(3)
     ),
     Training(

@@ -9,7 +9,7 @@ from brainvq import screen
 from brainvq.config import from_json
 from brainvq.errors import InputError
 from brainvq.evaluate_prior import SAMPLES
-from brainvq.models import open_model
+from brainvq.models import Model, open_model
 from brainvq.run import read_config
 from brainvq.session import evaluate_run, finetune_run, stored_evaluation, train_run
 from brainvq.training.experiment import Experiment
@@ -61,9 +61,17 @@ def evaluated(run: Path, data: str | Path, tokenizer: Path | None = None, sample
     """Its measures on validate. Of a prior: its `tokenizer`, and how many `samples` are measured."""
     if (run / "evaluation" / "validate.json").exists():
         found = stored_evaluation(run, "validate")
-        if found["model"]["weights_sha256"] == read_config(run)["weights_sha256"]:
+        same = found["model"]["weights_sha256"] == read_config(run)["weights_sha256"]
+        if same and (tokenizer is None or _drawn_by(found) == _drawn_by(open_model(tokenizer))):
             print(f"{run.name}: evaluated")
             return found
     with screen.bar(f"evaluating {run.name}") as progress:
         found = {"tokenizer": tokenizer, "samples": samples, "progress": progress}
         return evaluate_run(run, str(data), "validate", **found)
+
+
+def _drawn_by(what: dict[str, Any] | Model) -> tuple[Any, Any]:
+    """Hashes of the tokenizer and its grain: of a prior's evaluation, or as they are now."""
+    if isinstance(what, Model):
+        return what.weights_sha256, what.grain.sha256 if what.grain else None
+    return what["tokenizer"]["weights_sha256"], what["tokenizer"].get("grain_sha256")
