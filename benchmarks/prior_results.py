@@ -31,7 +31,9 @@ def sampled(run: Path, tokenizer: Path, shown: int, figures: Path) -> None:
     heads = bool(read_config(run)["experiment"]["prior"].get("previous"))
     with screen.bar(f"sampling {run.name}") as progress:
         wish = Wish(heads=heads)
-        done = sample_files(run, 1 if heads else 64, out, wish=wish, tokenizer=tokenizer, progress=progress).done
+        count = 1 if heads else 64
+        # anew: a grain may have been measured since
+        done = sample_files(run, count, out, wish=wish, tokenizer=tokenizer, force=True, progress=progress).done
     images = [np.asarray(Image.open(out / "images" / f"{i:04}.png")) for i in range(done if heads else shown)]
     grid(images, figures / f"samples-{run.name}.png")
 

@@ -9,7 +9,7 @@ from brainvq import screen
 from brainvq.config import from_json
 from brainvq.errors import InputError
 from brainvq.evaluate_prior import SAMPLES
-from brainvq.models import Model, open_model
+from brainvq.models import Model, grain_of, open_model
 from brainvq.run import read_config
 from brainvq.session import evaluate_run, finetune_run, stored_evaluation, train_run
 from brainvq.training.experiment import Experiment
@@ -73,5 +73,6 @@ def evaluated(run: Path, data: str | Path, tokenizer: Path | None = None, sample
 def _drawn_by(what: dict[str, Any] | Model) -> tuple[Any, Any]:
     """Hashes of the tokenizer and its grain: of a prior's evaluation, or as they are now."""
     if isinstance(what, Model):
-        return what.weights_sha256, what.grain.sha256 if what.grain else None
+        grain = grain_of(what)
+        return what.weights_sha256, grain.sha256 if grain else None
     return what["tokenizer"]["weights_sha256"], what["tokenizer"].get("grain_sha256")

@@ -54,7 +54,7 @@ SEES: dict[str, tuple[set[str], str]] = {
     "files": ({"errors", "data.folders"}, "names of files only"),
     "inputs": ({"errors", "data", "files"}, "what is given is known before a model is"),
     "session": (PARTS | TRAINED | {"files", "inputs", "check", "audit"}, "what the commands do, without their screen"),
-    "audit": (PARTS | TRAINED - {"report"}, "an audit looks at samples through the pipeline"),
+    "audit": (PARTS | TRAINED - {"report"} | {"grain"}, "an audit looks at samples through the pipeline"),
     "sampling": (
         {"codes", "errors", "writing", "data.scan", "data.columns", "priors.base", "priors.drawing", "run", "pipeline"}
         | {"training.interrupt"},

@@ -79,7 +79,7 @@ def kept(root, tmp_path, monkeypatch) -> Path:
 def sharp(monkeypatch) -> None:
     """A tokenizer whose pictures are blurred originals."""
 
-    def through(self: Pipeline, x: Tensor) -> NDArray[np.uint8]:
+    def through(self: Pipeline, x: Tensor, *, grain: bool) -> NDArray[np.uint8]:
         return blurred(((x[:, 0] + 1) * 127.5).round().to(torch.uint8).numpy(), 0.6)
 
     monkeypatch.setattr(Pipeline, "through", through)

@@ -83,7 +83,8 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     for line in commands_of(page):
         _, name, *words = shlex.split(line, comments=True)
         assert name in known, f"{page.name}: {line}"
-        options = {option for parameter in known[name].params for option in parameter.opts} | {"--help"}
+        parameters = known[name].params
+        options = {option for each in parameters for option in (*each.opts, *each.secondary_opts)} | {"--help"}
         for word in words:
             if word.startswith("-"):
                 assert word.partition("=")[0] in options, f"{page.name}: {line}"

@@ -129,7 +129,7 @@ def test_the_result_says_what_was_measured(data: Data, histograms: Evaluated) ->
     json.dumps(result, allow_nan=False)
     assert (result["format"], result["kind"], result["split"]) == (1, "prior", "validate")
     assert result["model"] == {"preset": "kind"}
-    assert result["tokenizer"] == {"preset": "blocks", "weights_sha256": "b" * 64}
+    assert result["tokenizer"] == {"preset": "blocks", "weights_sha256": "b" * 64, "grain_sha256": None}
     assert result["data"] == {
         "images": HELD_OUT * SLICES,
         "subjects": HELD_OUT,

@@ -4,11 +4,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
+from brainvq.codes import Codes
 from brainvq.evaluate_prior.neighbours import EightBit, Pools
-from brainvq.evaluate_prior.realistic import WORK, can_measure, realism_of
+from brainvq.evaluate_prior.realistic import PLAIN, WORK, can_measure, realism_of
 from heads import blurred, heads
 
 SUBJECTS, SLICES = 10, 12
@@ -29,24 +31,29 @@ def pool(images: NDArray[np.uint8]) -> EightBit:
     return EightBit(cast("Any", held))
 
 
-def test_samples_stand_beside_the_tokenizer_and_the_floor() -> None:
+@pytest.mark.parametrize("grain", [False, True])
+def test_samples_stand_beside_the_tokenizer_and_the_floor(grain: bool) -> None:
+    """Where there is grain, both stand there without it too, which is blurrier here."""
     (train, trained), (held, held_out) = people(0), people(100)
-    pools = Pools(pool(train), pool(held), trained, held_out)
+    drawn, pools = people(200)[0], Pools(pool(train), pool(held), trained, held_out)
     encoded = SimpleNamespace(subjects=trained, batch=lambda picks: (torch.as_tensor(picks),))
+    codes = (torch.arange(len(drawn)) + 1000,)
     work: list[int] = []
-    found = realism_of(
-        blurred(people(200)[0], 2.0),
-        None,
-        lambda codes: blurred(train[codes[0].numpy()], 0.7),
-        cast("Any", encoded),
-        pools,
-        0,
-        work.append,
-    )
-    assert sum(work) == WORK * len(train)
+
+    def decode(codes: Codes, grain: bool) -> NDArray[np.uint8]:
+        numbers = codes[0].numpy()
+        images = drawn[numbers - 1000] if numbers.min() >= 1000 else train[numbers]
+        return blurred(images, (1.3 if numbers.min() >= 1000 else 0.0) + (0.7 if grain else 1.2))
+
+    found = realism_of(decode(codes, True), None, codes, decode, grain, cast("Any", encoded), pools, 0, work.append)
+    assert sum(work) == (WORK + 4 * grain) * len(train)
     for family in found["families"].values():
-        samples, through = (family["sets"][name]["measures"]["frechet"]["value"] for name in ("samples", "tokenizer"))
-        assert samples > through > family["floor"]["frechet"]["value"]
+        frechet = {name: each["measures"]["frechet"]["value"] for name, each in family["sets"].items()}
+        assert len(frechet) == (4 if grain else 2)
+        assert frechet["samples"] > frechet["tokenizer"] > family["floor"]["frechet"]["value"]
+        if grain:
+            assert frechet["samples" + PLAIN] > frechet["samples"]
+            assert frechet["tokenizer" + PLAIN] > frechet["tokenizer"]
 
 
 def test_what_is_too_little_is_not_measured() -> None:

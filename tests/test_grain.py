@@ -2,18 +2,18 @@
 
 import json
 import shutil
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from scipy import fft
 
+from brainvq.audit import audit_samples
 from brainvq.config import override
 from brainvq.errors import InputError
-from brainvq.grain import BANDS, EDGES, PLACES, Grain, measured
+from brainvq.grain import BANDS, CENTRES, PLACES, Grain, measured
 from brainvq.graining import measure_grain
-from brainvq.models import GRAIN, open_model
+from brainvq.models import GRAIN, grain_of, open_model
 from brainvq.pipeline import load, load_generator
 from brainvq.presets import preset
 from brainvq.sampling import Wish, sample_files
@@ -30,11 +30,11 @@ def even(*strengths: float) -> Grain:
     return grain(tuple((strength,) * PLACES for strength in strengths))
 
 
-def powers(images: np.ndarray) -> list[float]:
-    """Mean square of each band."""
+def power(images: np.ndarray, low: float, high: float) -> float:
+    """Mean square from one frequency to another."""
     frequency = np.hypot(np.fft.fftfreq(images.shape[1])[:, None], np.fft.fftfreq(images.shape[2])[None])
     spectrum = (np.abs(fft.fft2(images - images.mean())) ** 2).mean(0) / images[0].size ** 2
-    return [float(spectrum[(frequency >= low) & (frequency < high)].sum()) for low, high in pairwise(EDGES)]
+    return float(spectrum[(frequency >= low) & (frequency < high)].sum())
 
 
 def codes(n: int) -> tuple[torch.Tensor, ...]:
@@ -42,10 +42,13 @@ def codes(n: int) -> tuple[torch.Tensor, ...]:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 96)])
-def test_each_band_has_its_deviation(size):
-    flat = np.full((40, *size), 120.0, np.float32)
-    found = even(4.0, 0.0, 6.0, 0.0, 8.0).onto(flat, codes(40)).astype(float)
-    assert np.allclose(np.sqrt(powers(found)), [4, 0.2, 6, 0.2, 8], atol=0.35)
+@pytest.mark.parametrize("band", range(BANDS))
+def test_each_band_has_its_deviation_at_its_frequency(size, band):
+    flat = np.full((20, *size), 120.0, np.float32)
+    found = even(*(6.0 if n == band else 0.0 for n in range(BANDS))).onto(flat, codes(20)).astype(float)
+    assert found.std() == pytest.approx(6, abs=0.2)
+    low, high = CENTRES[band] / 2**0.5, CENTRES[band] * 2**0.5 if band + 1 < BANDS else 1.0
+    assert power(found, low, high) > 0.98 * found.var()
 
 
 def test_what_is_missing_is_what_is_added():
@@ -56,9 +59,23 @@ def test_what_is_missing_is_what_is_added():
     frequency = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None])
     made = np.stack([fft.irfft2(fft.rfft2(image) * (frequency < 0.2), s=size) for image in real])
     found = grain(measured(zip(real[:30], made[:30], strict=True))).onto(made[30:].astype(np.float32), codes(30))
-    assert np.allclose(powers(found.astype(float) - wave), powers(real[30:] - wave), rtol=0.1)
+    for low, high in ((0.2, 0.28), (0.28, 0.4), (0.4, 1.0), (0.1, 1.0)):
+        had, has = (power(images - wave, low, high) for images in (real[30:], found.astype(float)))
+        assert has == pytest.approx(had, rel=0.2)
     dark, bright = (found[:, :, part] - wave[:, part] for part in (slice(0, 8), slice(44, 52)))
     assert 1.8 < bright.std() / dark.std() < 3.2
+
+
+def test_black_stays_black():
+    """A sharp disc on black, whose rim rings, and a reconstruction without its texture."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[-1:1:96j, -1:1:96j]
+    disc = np.hypot(y, x) < 0.5
+    real = disc * (120 + 20 * random.standard_normal((20, 96, 96)))
+    made = np.broadcast_to(disc * 120.0, real.shape)
+    found = grain(measured(zip(real, made, strict=True))).onto(made.astype(np.float32), codes(20))
+    assert found[:, disc].std() > 15
+    assert not found[:, np.hypot(y, x) > 0.7].any()
 
 
 def test_where_nothing_is_missing_nothing_is_added():
@@ -111,32 +128,62 @@ def test_samples_have_the_grain_and_reconstructions_never(tokenizer, slices_fold
     assert json.loads((out / "samples.json").read_text())["grain_sha256"] == with_grain.pipeline.grain.sha256
     with pytest.raises(InputError, match="grain_sha256"):
         sample_files(run, 3, out, wish=Wish(grain=False))
+    sample_files(run, 2, tmp_path / "smooth", wish=Wish(grain=False))
+    with pytest.raises(InputError, match="--no-grain to go on with them"):
+        sample_files(run, 3, tmp_path / "smooth")
     code, _, said = call("grain", tokenizer, "--data", slices_folder)
     assert code == 2
     assert "--force" in said
     assert call("grain", tokenizer, "--data", slices_folder, "--force")[0] == 0
 
 
-def test_a_grain_that_is_damaged_or_of_another_tokenizer_is_refused(tokenizer, slices_folder, tmp_path):
-    path = measure_grain(tokenizer, str(slices_folder))
+def test_a_grain_that_is_damaged_or_of_another_tokenizer_is_refused_where_it_is_needed(tokenizer, slices_folder):
+    path, image = (
+        measure_grain(tokenizer, str(slices_folder)),
+        next((slices_folder / "keras_png_slices_validate").glob("*.png")),
+    )
     kept = json.loads(path.read_text())
     assert np.shape(kept["deviations"]) == (BANDS, PLACES)
-    for changed, said in (
-        ({"weights_sha256": "0" * 64}, "measured for the tokenizer 000000000000"),
-        ({"deviations": kept["deviations"][1:]}, "damaged"),
-        ({"deviations": [[-1.0] * PLACES] * BANDS}, "damaged"),
-        ({"deviations": [[1e9] * PLACES] * BANDS}, "damaged"),
-        ({"surprise": 1}, "damaged"),
-    ):
-        path.write_text(json.dumps(kept | changed))
-        with pytest.raises(InputError, match=said):
-            open_model(tokenizer)
-    for text in ("", "[" * 100_000, "{}"):
+    texts = [
+        json.dumps(kept | changed)
+        for changed in (
+            {"deviations": kept["deviations"][1:]},
+            {"deviations": [[-1.0] * PLACES] * BANDS},
+            {"deviations": [[float("nan")] * PLACES] * BANDS},
+            {"deviations": [[1e9] * PLACES] * BANDS},
+            {"images": 0},
+            {"surprise": 1},
+        )
+    ]
+    for text in (*texts, "", "[" * 1_000_000, "{}"):
         path.write_text(text)
-        with pytest.raises(InputError, match="damaged"):
-            open_model(tokenizer)
+        with pytest.raises(InputError, match="damaged") as refused:
+            grain_of(open_model(tokenizer))
+        assert len(str(refused.value)) < 1000
+    path.write_text(json.dumps(kept | {"weights_sha256": "0" * 64}))
+    pipeline = load(tokenizer)
+    with pytest.raises(InputError, match="measured for the tokenizer 000000000000"):
+        pipeline.grained(pipeline.tokenizer.encode(torch.zeros(1, 1, 32, 24)))
+    assert pipeline.reconstruct(image).voxels.shape == (32, 24)  # has none, and does not ask
     assert measure_grain(tokenizer, str(slices_folder), force=True) == path  # mends it
-    assert open_model(tokenizer).grain is not None
+    assert grain_of(open_model(tokenizer)) is not None
+
+
+def test_an_audit_treats_unseen_slices_as_the_samples(tokenizer, slices_folder, tmp_path):
+    """With the grain that samples were drawn with, or without; another than the tokenizer's is refused."""
+    prior = override(preset("histogram"), SMALL)
+    assert isinstance(prior, PriorExperiment)
+    run = train_prior(prior, tokenizer, slices_folder, tmp_path / "prior")
+    measure_grain(tokenizer, str(slices_folder))
+    kept = load(tokenizer).grain.sha256
+    for name, wanted in (("with", kept), ("without", None)):
+        sample_files(run, 2, tmp_path / name, wish=Wish(grain=wanted is not None))
+        found = audit_samples(tmp_path / name, str(slices_folder), tokenizer=tokenizer)
+        assert found["tokenizer"]["grain_sha256"] == wanted
+    (tokenizer / GRAIN).unlink()
+    with pytest.raises(InputError, match=r"tokenizer's is now none"):
+        audit_samples(tmp_path / "with", str(slices_folder), tokenizer=tokenizer)
+    assert audit_samples(tmp_path / "without", str(slices_folder), tokenizer=tokenizer)["samples"]["n"] == 2
 
 
 def test_what_has_no_grain(tokenizer, slices_folder, tmp_path):
@@ -147,3 +194,10 @@ def test_what_has_no_grain(tokenizer, slices_folder, tmp_path):
     shutil.copytree(slices_folder / "keras_png_slices_validate", only / "validate")
     with pytest.raises(InputError, match="no train split"):
         measure_grain(tokenizer, str(only))
+
+
+def test_grain_is_measured_on_the_images_of_training(tokenizer, slices_folder):
+    for file in (slices_folder / "keras_png_slices_train").glob("case_001*"):
+        file.unlink()
+    with pytest.raises(InputError, match="was trained on other images"):
+        measure_grain(tokenizer, str(slices_folder))

@@ -33,8 +33,8 @@ def measure_grain(
     It is measured on the train split of `data`, read as for training: on at most 512 images, of all subjects alike.
 
     Raises:
-        InputError: no tokenizer of images of two axes, one that comes with the package, no train split, or there is a
-            grain already and `force` is not given.
+        InputError: no tokenizer of images of two axes, one that comes with the package, not trained to its
+            end, other images than those of its training, or a grain is there already and `force` is not given.
     """
     folder = model_folder(model)
     path = folder / GRAIN
@@ -44,10 +44,13 @@ def measure_grain(
         )
     if path.exists() and not force:
         raise InputError(f"{path} is there already. Give --force to measure it again.")
-    pipeline = Pipeline(open_model(folder, grain=False))
+    pipeline = Pipeline(open_model(folder))
+    if not pipeline.config.get("weights_sha256"):
+        raise InputError(f"{folder} is not trained to its end: brainvq train ... --out {folder} --resume.")
     if pipeline.spec.axes != 2:
         raise InputError(f"{folder} is a tokenizer of volumes; grain is of images of two axes.")
     cache = _train_images(pipeline, data)
+    _refuse_other_images(pipeline, cache, data)
     picks = np.sort(spread_over_subjects(cache.subjects, min(MOST, len(cache))))
     found = Grain(
         weights_sha256=pipeline.weights_sha256,
@@ -68,6 +71,18 @@ def _train_images(pipeline: Pipeline, data: str) -> Cache:
         raise InputError(f"{data} has no train split; grain is measured on the images of training.")
     down, across = pipeline.spec.multiple
     return open_cache(splits["train"], multiple=(down, across), slicing=with_size(config.slicing, splits.values()))
+
+
+def _refuse_other_images(pipeline: Pipeline, cache: Cache, data: str) -> None:
+    try:
+        seen = pipeline.config["data"]["splits"]["train"]["fingerprint"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"the config.json of the run is damaged: {type(error).__name__} {error}.") from error
+    if seen != cache.fingerprint:
+        raise InputError(
+            f"the tokenizer was trained on other images (SHA-256 {str(seen)[:12]}) than the train split of {data} "
+            f"({cache.fingerprint[:12]}). Grain is what its own training images lack: give the data of its training."
+        )
 
 
 def _pairs(

@@ -28,20 +28,17 @@ from brainvq.tokenizers.base import Tokenizer, TokenizerConfig
 
 SHIPPED = Path(__file__).parent / "weights"
 GRAIN = "grain.json"
+LARGEST_GRAIN = 100_000  # bytes that are read of it
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained tokenizer, in eval mode and float32, with the `config` of its run and the hash of its weights.
-
-    `grain`: what sampled images get, where it was measured.
-    """
+    """A trained tokenizer, in eval mode and float32, with the `config` of its run and the hash of its weights."""
 
     tokenizer: Tokenizer
     config: dict[str, Any]
     weights_sha256: str
     folder: Path
-    grain: Grain | None = None
 
 
 @dataclass(frozen=True)
@@ -85,12 +82,11 @@ def model_folder(model: str | Path) -> Path:
     )
 
 
-def open_model(model: str | Path, device: str | torch.device = "cpu", *, grain: bool = True) -> Model:
-    """The trained tokenizer of a run folder, or the shipped one of that name; `grain`: with that, where it has one.
+def open_model(model: str | Path, device: str | torch.device = "cpu") -> Model:
+    """The trained tokenizer of a run folder, or the shipped one of that name.
 
     Raises:
-        InputError: neither, a prior's, no weights yet, weights that are not those of the run, or a grain that is not
-            theirs.
+        InputError: neither, a prior's, no weights yet, or weights that are not those of the run.
     """
     folder = model_folder(model)
     config = _config_with_weights(folder, "tokenizer")
@@ -100,23 +96,31 @@ def open_model(model: str | Path, device: str | torch.device = "cpu", *, grain: 
         return from_json(_StoredTokenizer, {"tokenizer": config["experiment"]["tokenizer"]}).tokenizer.build()
 
     tokenizer = _loaded(folder, config, build)
-    tokenizer = tokenizer.to(device).eval().requires_grad_(False)
-    return Model(tokenizer, config, digest, folder, _grain(folder, digest) if grain else None)
+    return Model(tokenizer.to(device).eval().requires_grad_(False), config, digest, folder)
 
 
-def _grain(folder: Path, weights_sha256: str) -> Grain | None:
-    path = folder / GRAIN
-    if not path.exists():
+def grain_of(model: Model) -> Grain | None:
+    """What images that are sampled by a tokenizer get, where it was measured. Nothing else reads it.
+
+    Raises:
+        InputError: it is damaged, of other weights, or of a tokenizer of volumes.
+    """
+    path = model.folder / GRAIN
+    if not path.is_file():
         return None
+    again = f"Remove it, or measure it again: brainvq grain {model.folder} --data ... --force."
     try:
-        found = from_json(Grain, json.loads(path.read_bytes()))
+        with path.open("rb") as file:
+            found = from_json(Grain, json.loads(file.read(LARGEST_GRAIN)))
     except (ValueError, RecursionError, InputError) as error:
-        raise InputError(f"{path} is damaged: {error} Remove it, or measure it again: brainvq grain.") from error
-    if found.weights_sha256 != weights_sha256:
+        raise InputError(f"{path} is damaged: {str(error)[:200]} {again}") from error
+    if found.weights_sha256 != model.weights_sha256:
         raise InputError(
-            f"{path} was measured for the tokenizer {found.weights_sha256[:12]}, and {folder} holds "
-            f"{weights_sha256[:12]}. Remove it, or measure it again: brainvq grain {folder} --data ... --force."
+            f"{path} was measured for the tokenizer {found.weights_sha256[:12]}, and {model.folder} holds "
+            f"{model.weights_sha256[:12]}. {again}"
         )
+    if model.tokenizer.spec.axes != 2:
+        raise InputError(f"{path}: grain is of images of two axes, and {model.folder} is of volumes. Remove it.")
     return found
 
 

@@ -32,7 +32,8 @@ from brainvq.data.planes import AXES, Plane
 from brainvq.data.scan import LARGEST_VOLUME, Scan, atomic, read
 from brainvq.data.transforms import Frame, frame_of, in_units, tensor_of, to_scan
 from brainvq.errors import InputError
-from brainvq.models import Model, PriorModel, open_model, open_prior
+from brainvq.grain import Grain
+from brainvq.models import Model, PriorModel, grain_of, open_model, open_prior
 from brainvq.priors.conditions import Given, Numeric, told
 from brainvq.priors.drawing import PLAIN, Drawing
 from brainvq.tokenizers.base import Tokenizer
@@ -72,13 +73,22 @@ class Pipeline:
 
     def __init__(self, model: Model) -> None:
         self.tokenizer, self.config, self.weights_sha256 = model.tokenizer, model.config, model.weights_sha256
-        self.grain = model.grain
+        self._model = model
         self.device = model.tokenizer.device
         self.tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def spec(self) -> CodeSpec:
         return self.tokenizer.spec
+
+    @cached_property
+    def grain(self) -> Grain | None:
+        """What sampled images get, where it was measured.
+
+        Raises:
+            InputError: it is damaged, or of other weights.
+        """
+        return grain_of(self._model)
 
     @property
     def plane(self) -> Plane:
@@ -155,9 +165,8 @@ class Pipeline:
         Raises:
             InputError: as `images`.
         """
-        if self.grain is None or not len(codes[0]):
-            return self.images(codes)
-        return self.grain.onto(self._greys(codes), codes)
+        grain = self.grain
+        return self.images(codes) if grain is None or not len(codes[0]) else grain.onto(self._greys(codes), codes)
 
     def _greys(self, codes: Codes) -> NDArray[np.float32]:
         """(B, *S), from 0 to 255."""
@@ -167,9 +176,10 @@ class Pipeline:
             raise InputError("the decoder gives numbers that are not finite. Its weights may be damaged.")
         return np.asarray(((x_hat.clamp(-1, 1) + 1) * 127.5).cpu().numpy())
 
-    def through(self, x: Tensor) -> NDArray[np.uint8]:
-        """x (B, 1, *S) in [-1, 1] through its codes and back as a sampled image, (B, *S)."""
-        return self.grained(self._encode(x))
+    def through(self, x: Tensor, *, grain: bool) -> NDArray[np.uint8]:
+        """x (B, 1, *S) in [-1, 1] through its codes and back as a sampled image, with `grain` or without, (B, *S)."""
+        codes = self._encode(x)
+        return self.grained(codes) if grain else self.images(codes)
 
     def reconstruct_batch(self, x: Tensor) -> tuple[Tensor, Codes]:
         """x (B, 1, *S) in [-1, 1] -> x_hat of the same shape, and the codes between."""

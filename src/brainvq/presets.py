@@ -250,7 +250,7 @@ def autoregressive() -> PriorExperiment:
     """
     return PriorExperiment(
         preset="autoregressive",
-        prior=autoregressive_prior.Config(dropout=0.2, likeness=True),
+        prior=autoregressive_prior.Config(dropout=0.2, misread=0.3, likeness=True),
         task=prior_task.Config(optimiser=_MATRICES),
         conditions=ConditionsConfig(columns=("slice",)),
         variants=12,
@@ -268,7 +268,7 @@ def maskgit() -> PriorExperiment:
     """
     return PriorExperiment(
         preset="maskgit",
-        prior=maskgit_prior.Config(dropout=0.1, likeness=True),
+        prior=maskgit_prior.Config(dropout=0.1, misread=0.3, likeness=True),
         task=prior_task.Config(optimiser=_MATRICES),
         conditions=ConditionsConfig(columns=("slice",)),
         variants=12,

@@ -26,7 +26,7 @@ from brainvq.errors import InputError
 from brainvq.writing import atomic
 
 FORMAT = 1
-LEARNED = re.compile(r"codebook$|table_\d+$")  # buffers that are learned without gradients
+LEARNED = re.compile(r"codebook$|log_table_\d+$")  # buffers that are learned without gradients
 
 
 def refuse_foreign_folder(out: Path, *, resume: bool) -> None:

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 import brainvq
 from brainvq import run as runs
 from brainvq.audit.calibrating import Calibrating
-from brainvq.audit.opening import HELD_OUT, open_data, refuse_other, reopened, tokenizer_of
+from brainvq.audit.opening import HELD_OUT, grain_in, open_data, refuse_other, reopened, tokenizer_of
 from brainvq.audit.pairs import Pair, draw_pairs
 from brainvq.audit.samples import Samples, read_samples
 from brainvq.data.loader import Cache
 from brainvq.data.reopen import remember
 from brainvq.errors import InputError
 from brainvq.evaluate_prior.neighbours import EightBit
+from brainvq.grain import Grain
 from brainvq.metrics.memorisation import FALSE_ALARMS, Audit, Scored, audit, refuse_one_subject
 from brainvq.metrics.slice_search import Nearest, TrainingSlices
 from brainvq.pipeline import Generator, Pipeline, load
@@ -72,7 +73,7 @@ def audit_samples(
     for cache in (train, held_out):
         remember(cache)
     _refuse_other_data(samples, found, data, train)
-    auditor = _Auditor(pipeline, train, held_out, progress)
+    auditor = _Auditor(pipeline, train, held_out, grain_in(samples, found.about, pipeline), progress)
     return _written(auditor.audit(found, more, named=True), found, train, out or samples / "audit")
 
 
@@ -91,7 +92,8 @@ def short_audit(
         return None
     found = read_samples(samples)
     refuse_other(samples, found.about, pipeline)
-    result = _Auditor(pipeline, train, held_out, progress).audit(found, {}, named=False)
+    grain = grain_in(samples, found.about, pipeline)
+    result = _Auditor(pipeline, train, held_out, grain, progress).audit(found, {}, named=False)
     return _written(result, found, train, samples / "audit")
 
 
@@ -113,7 +115,7 @@ def audit_images(
         return None
     names = [f"sample {n}" for n in range(len(images))]
     samples = Samples(images, names, None, names)
-    result = _Auditor(pipeline, train, held_out, progress).audit(samples, {}, named=False)
+    result = _Auditor(pipeline, train, held_out, pipeline.grain, progress).audit(samples, {}, named=False)
     pairs.parent.mkdir(parents=True, exist_ok=True)
     _draw(result, samples, train, pairs, placed=False)
     for pair in result["closest"]:
@@ -122,17 +124,20 @@ def audit_images(
 
 
 class _Auditor:
-    """Of one tokenizer and its data; `progress` counts the images that are looked at."""
+    """Of one tokenizer, the grain of its samples, and its data; `progress` counts the images that are looked at."""
 
-    def __init__(self, pipeline: Pipeline, train: Cache, held_out: Cache, progress: Progress) -> None:
+    def __init__(
+        self, pipeline: Pipeline, train: Cache, held_out: Cache, grain: Grain | None, progress: Progress
+    ) -> None:
         self.pipeline, self.train, self.held_out, self.progress = pipeline, train, held_out, progress
+        self.grain = grain
         self.done = self.count = 0
 
     def audit(self, samples: Samples, planted: Mapping[str, Samples], *, named: bool) -> dict[str, Any]:
         started = time.perf_counter()
         for each in (samples, *planted.values()):
             _check(each, self.train, self.held_out)
-        calibrating = Calibrating(self.pipeline, self.train, self.held_out)
+        calibrating = Calibrating(self.pipeline, self.train, self.held_out, self.grain)
         images = sum(len(each.images) for each in (samples, *planted.values()))
         self.count = len(self.train) + calibrating.work + images
         training = TrainingSlices(EightBit(self.train), self.train.subjects, advance=self._advance)
@@ -153,6 +158,7 @@ class _Auditor:
             "tokenizer": {
                 "preset": self.pipeline.config.get("preset"),
                 "weights_sha256": self.pipeline.weights_sha256,
+                "grain_sha256": self.grain.sha256 if self.grain else None,
             },
             "data": _facts(self.train, self.held_out),
             "closest": _closest(samples, nearest, found, self.train, named=named),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from brainvq.data.cache import cache_folder, make_cache_folder
 from brainvq.data.loader import Cache
 from brainvq.data.reopen import numbered
+from brainvq.grain import Grain
 from brainvq.metrics.copies import COPIES, HALF, HARDER, planted
 from brainvq.metrics.generation import spread_over_subjects
 from brainvq.metrics.memorisation import Calibration, Scored
@@ -31,13 +32,13 @@ Advance = Callable[[int], object]
 
 
 class Calibrating:
-    """Of one tokenizer, training split and held-out split; nothing is done before `calibration`."""
+    """Of one tokenizer, training split and held-out split, with that `grain` or without; nothing is done before
+    `calibration`."""
 
-    def __init__(self, pipeline: Pipeline, train: Cache, held_out: Cache) -> None:
-        self.pipeline, self.train, self.held_out = pipeline, train, held_out
+    def __init__(self, pipeline: Pipeline, train: Cache, held_out: Cache, grain: Grain | None) -> None:
+        self.pipeline, self.train, self.held_out, self.grain = pipeline, train, held_out, grain
         hashes = (pipeline.weights_sha256, train.fingerprint, held_out.fingerprint)
-        grain = pipeline.grain.sha256[:8] if pipeline.grain else "plain"
-        name = "-".join([each[:40] for each in hashes] + [grain, str(FORMAT)])
+        name = "-".join([*(each[:40] for each in hashes), *([grain.sha256[:8]] if grain else []), str(FORMAT)])
         self.path = cache_folder() / "audits" / f"{name}.json"
         self.subjects, self.held_out_subjects = _nameless(train), _nameless(held_out)
         self.copied = spread_over_subjects(self.subjects, min(PLANTED, len(train)))
@@ -79,9 +80,9 @@ class Calibrating:
         }
 
     def _through(self, cache: Cache, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Images of a cache as the tokenizer would sample them, with its grain and without padding."""
+        """Images of a cache as the tokenizer would sample them, without padding."""
         height, width = cache.images.shape[1:]
-        return self.pipeline.through(cache.batch(indices))[:, :height, :width]
+        return self.pipeline.through(cache.batch(indices), grain=self.grain is not None)[:, :height, :width]
 
     def _stored(self) -> dict[str, Any] | None:
         """None where nothing is kept, or it is damaged."""

@@ -13,6 +13,7 @@ from brainvq.data.reopen import reopen
 from brainvq.data.sources import Source, open_splits
 from brainvq.data.volume_cache import with_size
 from brainvq.errors import InputError
+from brainvq.grain import Grain
 from brainvq.models import SHIPPED, model_folder, shipped
 from brainvq.pipeline import Pipeline
 from brainvq.training.experiment import TokenizerExperiment
@@ -56,6 +57,24 @@ def refuse_other(samples: Path, about: Mapping[str, Any] | None, pipeline: Pipel
             f"{samples} was decoded by the tokenizer {wanted[:12]}, and this one is {pipeline.weights_sha256[:12]}, "
             "whose blur is another. Give the tokenizer of the samples with --tokenizer."
         )
+
+
+def grain_in(samples: Path, about: Mapping[str, Any] | None, pipeline: Pipeline) -> Grain | None:
+    """That the samples were drawn with; of images that came without word, that of the tokenizer.
+
+    Raises:
+        InputError: the samples have another grain than the tokenizer has now.
+    """
+    grain = pipeline.grain
+    wanted = about.get("grain_sha256") if about else grain and grain.sha256
+    if wanted is None:
+        return None
+    if grain is None or wanted != grain.sha256:
+        raise InputError(
+            f"{samples} was drawn with the grain {str(wanted)[:12]}, and the tokenizer's is now "
+            f"{grain.sha256[:12] if grain else 'none'}. Draw the samples anew, or give the tokenizer as it was then."
+        )
+    return grain
 
 
 def open_data(data: str, pipeline: Pipeline) -> tuple[Cache, Cache]:

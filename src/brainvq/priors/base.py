@@ -30,6 +30,8 @@ class Prior(nn.Module):
     conditions: Conditions = ()
     takes_previous = False
     """Whether the codes of the slice before may be given."""
+    takes_vectors = False
+    """Whether it learns from what entries stand for."""
 
     def __init__(self, spec: CodeSpec, size: Sequence[int]) -> None:
         super().__init__()

@@ -158,8 +158,11 @@ class Given:
         shares = most * torch.rand(len(self.values), device=self.values.device)
         levels = []
         for level in self.previous:
-            wrong = torch.rand(level.shape, device=level.device) < shares.view(-1, *[1] * (level.ndim - 1))
-            levels.append(torch.where(wrong & (level >= 0), level.roll(1, 0), level))
+            wrong, other = (
+                torch.rand(level.shape, device=level.device) < shares.view(-1, *[1] * (level.ndim - 1)),
+                level.roll(1, 0),
+            )
+            levels.append(torch.where(wrong & (level >= 0) & (other >= 0), other, level))
         return Given(self.values, tuple(levels))
 
 

@@ -23,7 +23,7 @@ def likeness(vectors: Tensor, live: Tensor) -> Tensor:
     Entries that never occur have zeros; so has everything where there are too few to have axes.
     """
     found = torch.zeros(len(vectors), FEATURES)
-    used = vectors[live].double().cpu()
+    used = vectors.cpu()[live.cpu()].double()
     if len(used) < 2:
         return found
     used = used - used.mean(0)

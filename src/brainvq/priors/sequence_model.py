@@ -13,7 +13,6 @@ from typing import Annotated
 import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from brainvq.codes import Codes, CodeSpec
 from brainvq.errors import InputError
@@ -43,7 +42,7 @@ class SequenceConfig(PriorConfig):
     previous: whether the codes of the slice before are a condition too.
     misread: largest share of these that training replaces by wrong ones, so that what goes wrong in one sampled slice
         is mended in the next and not handed on.
-    likeness: whether entries are known by what their vectors have in common too; not in runs of before it was there.
+    likeness: whether entries are known by what their vectors have in common too.
     """
 
     width: PositiveInt = 128
@@ -52,7 +51,7 @@ class SequenceConfig(PriorConfig):
     dropout: Share = 0.1
     forget: Share = 0.1
     previous: bool = False
-    misread: Share = 0.3
+    misread: Share = 0.0
     likeness: bool = False
 
     @model_validator(mode="after")
@@ -80,6 +79,7 @@ class SequenceModel(Prior):
     ) -> None:
         super().__init__(spec, size)
         self.config, self.conditions, self.takes_previous = config, conditions, config.previous
+        self.takes_vectors = config.likeness
         width = config.width
         self.frequencies = histogram.Config().build(spec, size)
         features = FEATURES * len(spec.entries) if config.likeness else 0
@@ -157,12 +157,17 @@ class SequenceModel(Prior):
         """What the trunk gives (B, N, width) as logits of each level (B, codes, entries), never less than float32."""
         parts = torch.split(y, self.lengths, dim=1)
         return [
-            F.linear(part, *self.outward(level)) + table
+            self._head(level, part) + table
             for level, (part, table) in enumerate(zip(parts, self.frequencies.tables, strict=True))
         ]
 
+    def _head(self, level: int, y: Tensor) -> Tensor:
+        """(..., width) -> what the network adds to the frequencies of a level (..., entries)."""
+        own: Tensor = self.heads[level](y)
+        return own + self.shared_heads[level](y) @ self.likenesses[level].T if self.likenesses else own
+
     def outward(self, level: int) -> tuple[Tensor, Tensor]:
-        """Weights (entries, width) and biases (entries,) that make logits of a level from what the trunk gives."""
+        """The same as one matrix (entries, width) and biases (entries,)."""
         own = self.heads[level]
         assert isinstance(own, nn.Linear)
         if not self.likenesses:

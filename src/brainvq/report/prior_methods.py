@@ -75,8 +75,8 @@ def evaluation(record: PriorRecord, result: PriorEvaluation) -> str:
         "images "
         f"with the {measured.train_images:,} training images of {measured.train_subjects:,} subjects and with the "
         f"{measured.images:,} images of {measured.subjects:,} subjects of the {result.split} split, {told}. Beside "
-        f"them stand {result.real.n:,} real images of that split, of every subject in turn, as the tokenizer "
-        "reconstructs them."
+        f"them stand {result.real.n:,} real images of that split, of every subject in turn, that went through the "
+        f"tokenizer{' and were given the same noise' if grain else ''}."
     )
     if result.bits is not None:
         text += (
@@ -107,6 +107,6 @@ def audit(result: PriorEvaluation) -> str:
     sentence = re.sub("[;:] [a-z ,]* pairs.png", "", result.audit.sentence)
     return (
         "Each generated image was compared with all training slices, shifted and mirrored, by local detail. Its score "
-        "is how much nearer it comes to one subject than to any other; the threshold is what 1 % of unseen slices, as "
-        f"the tokenizer reconstructs them, exceed. {sentence}"
+        "is how much nearer it comes to one subject than to any other; the threshold is what 1 % of unseen slices that "
+        f"went through the tokenizer as samples do, exceed. {sentence}"
     )

@@ -25,6 +25,8 @@ from brainvq.sampling.pictures import SHOWN, greys_of, grid_picture
 from brainvq.writing import atomic
 
 FORMAT = 1
+SAME = ("seed", "model", "tokenizer", "size", "conditions", "drawing", "heads", "kept_sha256", "grain_sha256")
+"""What samples of one folder share."""
 NOTICE = "Synthetic images, not audited for copies of training subjects. Not a medical device."
 
 
@@ -70,22 +72,13 @@ class SampleFolder:
         Raises:
             InputError: those are samples of another model or seed, or files of them are missing or damaged.
         """
-        for key in (
-            "seed",
-            "model",
-            "tokenizer",
-            "size",
-            "conditions",
-            "drawing",
-            "heads",
-            "kept_sha256",
-            "grain_sha256",
-        ):
+        for key in SAME:
             if before.get(key) != self.about.get(key):
                 was, now = (json.dumps(values.get(key)) for values in (before, self.about))
+                smooth = "--no-grain to go on with them, " if key == "grain_sha256" and not before.get(key) else ""
                 raise InputError(
-                    f"{self.out} holds samples whose {key} is {was}; it would be {now} here. Give another --out, or "
-                    "--force to replace them; nothing was changed."
+                    f"{self.out} holds samples whose {key} is {was}; it would be {now} here. Give {smooth}another "
+                    "--out, or --force to replace them; nothing was changed."
                 )
         again = "Give another --out, or --force to draw all of them again; nothing was changed."
         try:

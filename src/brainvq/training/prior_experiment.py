@@ -87,7 +87,8 @@ def train_prior(
         for name, split in codes.items()
     }
     batches = (codes["train"].batch(indices) for indices in codes["train"].batches())
-    prior.start(batches, codes["train"].orders, model.tokenizer.vectors())
+    vectors = model.tokenizer.vectors() if prior.takes_vectors else None
+    prior.start(batches, codes["train"].orders, vectors)
     config = runs.describe_run(
         kind="prior",
         experiment=to_json(experiment),
