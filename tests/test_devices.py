@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from brainvq.codes import Codes, CodeSpec
 from brainvq.priors import dcgan, histogram, pixelcnn
 from brainvq.priors.base import Prior
+from brainvq.priors.likeness import likeness
 from brainvq.report.examples import _Tally
 from brainvq.training import encoded
 from brainvq.training.labelled import Labelled
@@ -64,6 +65,11 @@ def test_the_device_of_these_tests_has_no_float64() -> None:
     with pytest.raises(TypeError):
         moved(torch.ones(2)).double()
     assert moved(torch.ones(2)).cpu().double().dtype == torch.float64
+
+
+def test_what_entries_have_in_common() -> None:
+    vectors, live = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)), torch.arange(0, 9, 2)
+    assert torch.equal(likeness(moved(vectors), moved(live)), likeness(vectors, live))
 
 
 @pytest.mark.parametrize("number", [0, 1])

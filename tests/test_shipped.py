@@ -119,7 +119,10 @@ def test_what_is_shipped_is_what_was_measured(package, run):
     assert sorted(path.relative_to(package).as_posix() for path in package.rglob("*.*")) == sorted(shipping.FILES)
     assert (package / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
     passes(package)
+    (run / models.GRAIN).write_text("{}")
     shipping.ship(run, package)
+    assert (package / models.GRAIN).read_text() == "{}"
+    (run / models.GRAIN).unlink()
     (package / "thesis.txt").write_text("all of it")
     with pytest.raises(InputError, match=r"holds thesis\.txt"):
         shipping.ship(run, package)

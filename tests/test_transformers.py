@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainvq.codes import Codes, CodeSpec
+from brainvq.config import part_config
 from brainvq.errors import InputError
 from brainvq.networks.transformer import attend, dropped, rotate, rotations
+from brainvq.presets import preset
 from brainvq.priors import autoregressive, maskgit
 from brainvq.priors.autoregressive import Autoregressive
 from brainvq.priors.base import Prior
@@ -390,3 +392,25 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
     alike = float((gone[..., 1:] == gone[..., :-1]).float().mean())
     assert alike == pytest.approx(share**2 + (1 - share) ** 2, abs=0.02), "neighbours are drawn each by itself"
     assert dropped(x, 0.999).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["autoregressive", "maskgit"])
+def test_a_run_of_before_likeness_and_doubt_is_as_it_was(name: str) -> None:
+    """What a stored configuration does not name is not done; what the preset has is."""
+    part = part_config(f"priors.{name}").model_validate({"previous": True})
+    assert (part.likeness, part.misread) == (False, 0.0)  # type: ignore[attr-defined]
+    weights = part.build(*FLAT, (AGE,)).state_dict()  # type: ignore[attr-defined]
+    assert not [key for key in weights if "shared" in key or "likeness" in key]
+    new = preset(name).prior  # type: ignore[union-attr]
+    assert (new.likeness, new.misread) == (True, 0.3)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("build", [sequence, parallel])
+def test_what_takes_codes_to_logits_is_told_as_one_matrix_too(build: Any) -> None:
+    prior = build(*TWO_LEVELS)
+    prior.start([random_codes(prior, 4)], [torch.arange(3), torch.arange(5)], [torch.randn(3, 2), torch.randn(5, 4)])
+    y = torch.randn(2, prior.length, 24)
+    for logits, table, part, level in zip(
+        prior.logits_of(y), prior.frequencies.tables, torch.split(y, prior.lengths, dim=1), (0, 1), strict=True
+    ):
+        assert torch.allclose(F.linear(part, *prior.outward(level)) + table, logits, atol=1e-5)

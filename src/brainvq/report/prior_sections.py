@@ -35,9 +35,10 @@ def samples(record: PriorRecord) -> Html:
     result, examples = found
     about, n = examples.about, len(examples.samples)
     first = f"samples 0 to {n - 1}" if n > 1 else "sample 0"
+    grain = ", and noise in the place of what it lacks" if result.tokenizer.grain_sha256 else ""
     intro = (
         f"Generated: {first} of the sequence of seed {about.seed}, the first ones, none picked by eye. Real: images of "
-        f"{result.split}, of every subject in turn, through the same tokenizer; so both have its blur."
+        f"{result.split}, of every subject in turn, through the same tokenizer; so both have its blur{grain}."
     )
     images = _facing(
         [picture(data_uri(pixels), f"Generated image, sample {i}") for i, pixels in enumerate(examples.samples)],
