@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/brainvq demo --out demo --force
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 fuzz: setup
 	$(BIN)/python -m benchmarks.fuzz --mutants 5000 --out results/benchmark_fuzz.json
