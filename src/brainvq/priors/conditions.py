@@ -158,10 +158,8 @@ class Given:
         shares = most * torch.rand(len(self.values), device=self.values.device)
         levels = []
         for level in self.previous:
-            wrong, other = (
-                torch.rand(level.shape, device=level.device) < shares.view(-1, *[1] * (level.ndim - 1)),
-                level.roll(1, 0),
-            )
+            other, share = level.roll(1, 0), shares.view(-1, *[1] * (level.ndim - 1))
+            wrong = torch.rand(level.shape, device=level.device) < share
             levels.append(torch.where(wrong & (level >= 0) & (other >= 0), other, level))
         return Given(self.values, tuple(levels))
 
