@@ -29,6 +29,8 @@ def likeness(vectors: Tensor, live: Tensor) -> Tensor:
     used = used - used.mean(0)
     _, lengths, axes = torch.linalg.svd(used, full_matrices=False)
     kept = axes[:AXES][lengths[:AXES] > 1e-6 * lengths[0].clamp_min(1e-12)]
+    if not len(kept):
+        return found
     along = _standard(used @ kept.T)
     rows, columns = torch.triu_indices(len(kept), len(kept))
     both = torch.cat([along, _standard(along[:, rows] * along[:, columns])], dim=1)
