@@ -111,11 +111,13 @@ def prior_seeds(results: Path) -> str:
                 for family in FAMILIES
             ]  # fmt: skip
             cells = [f"{statistics.mean(each):.3f} ± {statistics.stdev(each):.3f}" for each in columns]
+            cells.append(", ".join(f"{each['evaluation']['audit']['flagged']['share']:.1%}" for each in found))
             lines.append("| " + " | ".join([f"`{found[0]['run']['preset']}`, {len(found)} seeds", *cells]) + " |")
     if not lines:
         return ""
     heading = "| mean ± standard deviation | bits a code | Fréchet, statistics | Fréchet, look | coverage, statistics "
-    return "\n".join([heading + "| coverage, look |", "|---|---|---|---|---|---|", *lines]) + "\n"
+    heading += "| coverage, look | flagged as copies, each |"
+    return "\n".join([heading, "|---|---|---|---|---|---|---|", *lines]) + "\n"
 
 
 def realism(results: Path) -> str:
