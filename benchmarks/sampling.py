@@ -120,8 +120,9 @@ class Monai:
 def samplers() -> dict[str, tuple[nn.Module, Sampler, bool]]:
     """By name: the network, what draws by it, and whether it runs the whole network for each code."""
     gated = _ready(pixelcnn.Config(width=WIDTH, layers=LAYERS).build(SPEC, SIZE))
-    ordered = _ready(autoregressive.Config(width=WIDTH, layers=LAYERS, heads=HEADS).build(SPEC, SIZE))
-    parallel = _ready(maskgit.Config(width=WIDTH, layers=LAYERS, heads=HEADS).build(SPEC, SIZE))
+    alike: dict[str, Any] = {"width": WIDTH, "layers": LAYERS, "heads": HEADS, "likeness": True}  # as their presets
+    ordered = _ready(autoregressive.Config(**alike).build(SPEC, SIZE))
+    parallel = _ready(maskgit.Config(**alike).build(SPEC, SIZE))
     adversarial = _ready(dcgan.Config().build(SPEC, SIZE))
     monai = Monai()
     assert isinstance(gated, PixelCNN)
