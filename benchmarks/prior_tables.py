@@ -154,9 +154,9 @@ def grain(results: Path) -> str:
         "| without grain, and with it | Fréchet, statistics | coverage, statistics | Fréchet, look | coverage, look |",
         "|---|---|---|---|---|",
     ]
-    for each in found.values():
-        lines.append(_grain(_label(each["run"]), each, "samples"))
-    return "\n".join([*lines, _grain("train images through the tokenizer", each, "tokenizer")]) + "\n"
+    lines += [_grain(_label(each["run"]), each, "samples") for each in found.values()]
+    through = _grain("train images through the tokenizer", next(iter(found.values())), "tokenizer")
+    return "\n".join([*lines, through]) + "\n"
 
 
 def _grain(label: str, found: dict[str, Any], which: str) -> str:

@@ -1,8 +1,7 @@
 """Grain: the fine detail that a decoder cannot know, added to sampled images as noise of the right size.
 
-A decoder that was trained for likeness gives the mean of all images of a code, and in the mean fine detail cancels: it
-lacks most of the power of real images above a fifth of a cycle a pixel, and sharpening gives back some of it only. What
-is missing there looks like noise, so noise takes its place: in bands of half an octave, as strong as what real images
+A decoder that was trained for likeness gives the mean of all images of a code, and in the mean fine detail cancels;
+sharpening gives back some of it only. What is missing looks like noise, so noise takes its place: in bands of half an octave, as strong as what real images
 have beyond their reconstructions where these are as bright and as steep. It is measured once for a tokenizer, on its
 training images. Where a reconstruction is black there is nothing to measure, and nothing is added.
 
