@@ -1,9 +1,10 @@
 """Grain: the fine detail that a decoder cannot know, added to sampled images as noise of the right size.
 
 A decoder that was trained for likeness gives the mean of all images of a code, and in the mean fine detail cancels;
-sharpening gives back some of it only. What is missing looks like noise, so noise takes its place: in bands of half an octave, as strong as what real images
-have beyond their reconstructions where these are as bright and as steep. It is measured once for a tokenizer, on its
-training images. Where a reconstruction is black there is nothing to measure, and nothing is added.
+sharpening gives back some of it only. What is missing looks like noise, so noise takes its place: in bands of half an
+octave, as strong as what real images have beyond their reconstructions where these are as bright and as steep. It is
+measured once for a tokenizer, on its training images. Where a reconstruction is black there is nothing to measure, and
+nothing is added.
 
 It is for looking and for sampled images alone. Nothing anatomical is added, and no reconstruction gets any: beside an
 original, invented detail is an error.
