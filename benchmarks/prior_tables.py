@@ -12,9 +12,9 @@ from brainvq.evaluate_prior.realistic import PLAIN
 from brainvq.metrics.definitions import WHOLE_HEADS
 from brainvq.metrics.realism import FAMILY_LABELS, REALISM
 
-COMPARED = ("f16_histogram", "f16_dcgan", "f16_pixelcnn", "f16_maskgit_0", "f16_autoregressive_0", "f16_heads")
+COMPARED = ("f16_histogram", "f16_dcgan", "f16_pixelcnn", "f16_maskgit_0", "f16_autoregressive_0", "f16_heads_0")
 BEFORE = "previous slice"
-SEEDED = ("f16_maskgit", "f16_autoregressive")
+SEEDED = ("f16_maskgit", "f16_autoregressive", "f16_heads")
 FAMILIES = ("statistics", "look")
 SAMPLERS = {
     "monai": "MONAI's transformer and inferer",
@@ -172,10 +172,10 @@ def _grain(label: str, found: dict[str, Any], which: str) -> str:
 
 def heads(results: Path) -> str:
     """How heads that are made slice after slice change from one slice to the next, beside real ones."""
-    found = results_of(results, ("f16_heads",))
+    found = results_of(results, COMPARED[-1:])
     if not found:
         return ""
-    told = found["f16_heads"]["evaluation"]["heads"]
+    told = found[COMPARED[-1]]["evaluation"]["heads"]
     lines = [
         "| | " + " | ".join(each.label for each in WHOLE_HEADS.values()) + " |",
         "|---|" + "---|" * len(WHOLE_HEADS),

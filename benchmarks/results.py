@@ -86,12 +86,15 @@ TRAININGS = (
         for name, fewer in (("autoregressive", SHORTER), ("maskgit", SHORTEST))
         for seed in range(3)
     ),
-    Training(
-        "f16_heads",
-        "autoregressive",
-        GENERATED_ON,
-        (*SHORTER, *FIRST_SLICES),
-        decoder=DRAWN_BY,
+    *(
+        Training(
+            f"f16_heads_{seed}",
+            "autoregressive",
+            GENERATED_ON,
+            (*SHORTER, *FIRST_SLICES, f"train.seed={seed}"),
+            decoder=DRAWN_BY,
+        )
+        for seed in range(3)
     ),
     Training("histogram", "histogram", "keras_f8_ema"),
     Training("pixelcnn", "pixelcnn", "keras_f8_ema"),
