@@ -98,12 +98,12 @@ def _estimate(found: dict[str, float], digits: int) -> str:
 
 
 def prior_seeds(results: Path) -> str:
-    """The spread of the two best over seeds."""
+    """The spread of the best over seeds: of single images two, and of whole heads."""
     lines = []
     for name in SEEDED:
         found = [*results_of(results, tuple(f"{name}_{seed}" for seed in range(3))).values()]
         if len(found) > 1:
-            columns = [[each["evaluation"]["bits"]["per_code"]["mean"] for each in found]]
+            columns = [[_headline(each["evaluation"]["bits"]) for each in found]]
             columns += [
                 [each["evaluation"]["realism"]["families"][family]["sets"]["samples"]["measures"][of]["value"]
                  for each in found]
@@ -112,12 +112,17 @@ def prior_seeds(results: Path) -> str:
             ]  # fmt: skip
             cells = [f"{statistics.mean(each):.3f} ± {statistics.stdev(each):.3f}" for each in columns]
             cells.append(", ".join(f"{each['evaluation']['audit']['flagged']['share']:.1%}" for each in found))
-            lines.append("| " + " | ".join([f"`{found[0]['run']['preset']}`, {len(found)} seeds", *cells]) + " |")
+            lines.append("| " + " | ".join([f"{_label(found[0]['run'])}, {len(found)} seeds", *cells]) + " |")
     if not lines:
         return ""
     heading = "| mean ± standard deviation | bits a code | Fréchet, statistics | Fréchet, look | coverage, statistics "
     heading += "| coverage, look | flagged as copies, each |"
     return "\n".join([heading, "|---|---|---|---|---|---|---|", *lines]) + "\n"
+
+
+def _headline(bits: dict[str, Any]) -> float:
+    """Of an image told nothing; of whole heads, of all their slices."""
+    return float(bits["told_per_code" if BEFORE in bits["told"] else "per_code"]["mean"])
 
 
 def realism(results: Path) -> str:

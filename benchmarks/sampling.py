@@ -72,7 +72,7 @@ def whole(prior: Autoregressive, generators: Sequence[torch.Generator], position
     """As `naive`, of a transformer."""
 
     def logits(code: Tensor) -> Tensor:
-        x = prior.shown(prior.shown.ids((code,)), prior.features) + prior.ground(len(code), None)
+        x = prior.shown(prior.shown.ids((code,)), prior.near) + prior.ground(len(code), None)
         return prior.logits_of(prior.trunk(x, causal=True))[0].view(*code.shape, -1)
 
     return _one_by_one(prior, generators, positions, logits)

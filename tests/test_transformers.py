@@ -75,7 +75,7 @@ def naive(prior: Autoregressive, seeds: Sequence[int], given: Given | None, draw
             found = []
             for known in (given, None):
                 codes = prior.spec.unflatten(flat, prior.size)
-                x = prior.shown(prior.shown.ids(codes), prior.features) + prior.ground(len(seeds), known)
+                x = prior.shown(prior.shown.ids(codes), prior.near) + prior.ground(len(seeds), known)
                 found.append(prior.logits_of(prior.trunk(x, causal=True))[level][:, i - start])
             logits = found[1] + drawing.guidance * (found[0] - found[1])
             flat[:, i] = drawing.draw(logits, uniform[:, i])
@@ -250,9 +250,9 @@ def test_maskgit_draws_every_code_in_any_number_of_steps(steps: int) -> None:
     seen: list[Tensor] = []
     real = prior.logits
 
-    def logits(flat: Tensor, hidden: Tensor, given: Given | None) -> list[Tensor]:
+    def logits(flat: Tensor, hidden: Tensor, near: Tensor, ground: Tensor) -> list[Tensor]:
         seen.append(hidden.clone())
-        return real(flat, hidden, given)
+        return real(flat, hidden, near, ground)
 
     prior.logits = logits  # type: ignore[method-assign]
     prior.check(prior.sample(generators(0)))

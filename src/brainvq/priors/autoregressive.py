@@ -48,7 +48,7 @@ class Autoregressive(SequenceModel):
 
     def log_probs(self, codes: Codes, given: Given | None = None) -> Tensor:
         self.check(codes)
-        x = self.shown(self.shown.ids(codes), self.features) + self.ground(len(codes[0]), given)
+        x = self.shown(self.shown.ids(codes), self.near) + self.ground(len(codes[0]), given)
         found = [
             -F.cross_entropy(logits.flatten(0, 1), code.flatten(), reduction="none").view(len(code), -1)
             for logits, code in zip(self.logits_of(self.trunk(x, causal=True)), codes, strict=True)
@@ -77,7 +77,7 @@ class Sampling:
         self.device = torch.device("cpu") if prior.position.device.type == "mps" else prior.position.device
         self.prior = copy.deepcopy(prior).to(self.device, torch.float64).eval()
         self.weights = {**self.prior.state_dict(), **dict(self.prior.named_buffers())}
-        self.near = self.prior.shown.table(self.prior.features)
+        self.near = self.prior.near
         self.outward = [self.prior.outward(level) for level in range(len(prior.grids))]
         ground = [self.prior.ground(batch, known) for known in ((given, None) if self.guided else (given,))]
         self.ground = torch.cat(ground)

@@ -79,7 +79,7 @@ class MaskGIT(SequenceModel):
         self.check(codes)
         count = (share * self.length).ceil()
         hidden = (order.argsort(1).argsort(1) < count).to(codes[0].device)
-        logits = self.logits(self.spec.flatten(codes), hidden, given)
+        logits = self.logits(self.spec.flatten(codes), hidden, self.near, self.ground(len(codes[0]), given))
         nats = torch.cat(
             [
                 F.cross_entropy(part.flatten(0, 1), code.flatten(), reduction="none").view(len(code), -1)
@@ -90,11 +90,11 @@ class MaskGIT(SequenceModel):
         bits = torch.where(hidden, nats, 0) / math.log(2)
         return bits.sum(1) / hidden.sum(1) if each else bits.sum() / hidden.sum()
 
-    def logits(self, flat: Tensor, hidden: Tensor, given: Given | None) -> list[Tensor]:
-        """Of each level (B, codes, entries), from the codes (B, N) that are not `hidden` (B, N)."""
+    def logits(self, flat: Tensor, hidden: Tensor, near: Tensor, ground: Tensor) -> list[Tensor]:
+        """Of each level (B, codes, entries), from the codes (B, N) that are not `hidden` (B, N), beside a `ground`."""
         ids = self.shown.ids(self.spec.unflatten(flat, self.size))
         ids = ids.masked_fill(F.pad(hidden, (0, 1)), self.shown.hidden)
-        return self.logits_of(self.trunk(self.shown(ids, self.features) + self.ground(len(flat), given), causal=False))
+        return self.logits_of(self.trunk(self.shown(ids, near) + ground, causal=False))
 
     def sample(
         self, generators: Sequence[torch.Generator], given: Given | None = None, drawing: Drawing = PLAIN
@@ -102,6 +102,7 @@ class MaskGIT(SequenceModel):
         nothing = tuple(torch.zeros(1, *grid, dtype=torch.long) for grid in self.grids)
         return self.fill(generators, nothing, torch.zeros(self.length, dtype=torch.bool), given, drawing)
 
+    @torch.no_grad()
     def fill(
         self,
         generators: Sequence[torch.Generator],
@@ -113,23 +114,34 @@ class MaskGIT(SequenceModel):
         """One image at a time: what a network rounds depends on the size of its batch."""
         check_given(self, given, len(generators))
         flat, hidden = self.spec.flatten(codes).to(self.position.device), ~kept[None].to(self.position.device)
-        found = [
-            self._one(generator, flat, hidden, None if given is None else given[n : n + 1], drawing)
-            for n, generator in enumerate(generators)
-        ]
+        near = self.near
+        found = []
+        for n, generator in enumerate(generators):
+            known = None if given is None else given[n : n + 1]
+            guided = drawing.guidance != 1 and known is not None
+            grounds = [self.ground(1, each) for each in ((known, None) if guided else (known,))]
+            found.append(self._one(generator, flat, hidden, near, grounds, drawing))
         return self.spec.unflatten(torch.cat(found), self.size)
 
-    @torch.no_grad()
     def _one(
-        self, generator: torch.Generator, flat: Tensor, hidden: Tensor, given: Given | None, drawing: Drawing
+        self,
+        generator: torch.Generator,
+        flat: Tensor,
+        hidden: Tensor,
+        near: Tensor,
+        grounds: Sequence[Tensor],
+        drawing: Drawing,
     ) -> Tensor:
-        """Codes (1, N), of which those that are `hidden` (1, N) are drawn."""
+        """Codes (1, N), of which those that are `hidden` (1, N) are drawn.
+
+        `grounds`: what is known of the image; and with guidance, what is told where nothing is known.
+        """
         total, steps = int(hidden.sum()), drawing.steps or self.config.steps
         for step in range(steps):
             uniform, chance = torch.rand(2, self.length, generator=generator).to(flat.device)
             if not hidden.any():
                 continue
-            drawn, sure = self._draw(flat, hidden, given, drawing, uniform)
+            drawn, sure = self._draw(flat, hidden, near, grounds, drawing, uniform)
             left = int(total * math.cos(math.pi / 2 * (step + 1) / steps)) if step + 1 < steps else 0
             wavering = self.config.wavering * (1 - (step + 1) / steps)
             sure = sure - wavering * (-chance.clamp(1e-20, 1 - 1e-7).log()).log()  # Gumbel
@@ -140,13 +152,12 @@ class MaskGIT(SequenceModel):
         return flat
 
     def _draw(
-        self, flat: Tensor, hidden: Tensor, given: Given | None, drawing: Drawing, uniform: Tensor
+        self, flat: Tensor, hidden: Tensor, near: Tensor, grounds: Sequence[Tensor], drawing: Drawing, uniform: Tensor
     ) -> tuple[Tensor, Tensor]:
         """For every position a code (1, N), and how likely it was (N,), in nats."""
-        logits = self.logits(flat, hidden, given)
-        if drawing.guidance != 1 and given is not None:
-            plain = self.logits(flat, hidden, None)
-            logits = [b + drawing.guidance * (a - b) for a, b in zip(logits, plain, strict=True)]
+        logits, *plain = [self.logits(flat, hidden, near, ground) for ground in grounds]
+        if plain:
+            logits = [b + drawing.guidance * (a - b) for a, b in zip(logits, *plain, strict=True)]
         codes, sure = [], []
         for part, numbers in zip(logits, torch.split(uniform, self.lengths), strict=True):
             code = drawing.draw(part[0], numbers)

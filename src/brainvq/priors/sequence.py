@@ -125,8 +125,8 @@ class Surroundings(nn.Module):
         shared = F.pad(features @ self.shared, (0, 0, 0, self.rows - self.entries))
         return self.weight + shared.flatten(0, 1)
 
-    def forward(self, ids: Tensor, features: Tensor) -> Tensor:
-        """(B, N + 1), and features of all entries (entries, features) -> (B, N, width)."""
+    def forward(self, ids: Tensor, table: Tensor) -> Tensor:
+        """(B, N + 1), and the vectors of each place, as `table` gives them -> (B, N, width)."""
         rows = ids[:, self.places] + self.shift
-        summed = F.embedding_bag(rows.flatten(0, 1), self.table(features), mode="sum")
+        summed = F.embedding_bag(rows.flatten(0, 1), table, mode="sum")
         return summed.view(*rows.shape[:2], -1)

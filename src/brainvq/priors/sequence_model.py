@@ -123,13 +123,18 @@ class SequenceModel(Prior):
     def learn_statistics(self, batches: Iterable[Codes]) -> None:
         self.frequencies.learn_statistics(batches)
 
+    @property
+    def near(self) -> Tensor:
+        """The vectors by which `shown` shows codes: the same as long as the weights are."""
+        return self.shown.table(self.features)
+
     def ground(self, batch: int, given: Given | None) -> Tensor:
         """What each position is told beside the codes of the image itself, (B, N, width)."""
         known = self._known(batch, given)
         ground: Tensor = self.position + self.told(known.values)[:, None]
         if self.before is not None:
             assert known.previous is not None
-            ground = ground + self.before(self.before.ids(known.previous), self.features)
+            ground = ground + self.before(self.before.ids(known.previous), self.before.table(self.features))
         return ground
 
     def partly(self, batch: int, given: Given | None) -> Given | None:
