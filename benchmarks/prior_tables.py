@@ -188,7 +188,9 @@ def heads(results: Path) -> str:
     for name, label in (("samples", "made slice after slice"), ("real", "real, through the tokenizer")):
         cells = [_mean(told[name][of], 3) for of in WHOLE_HEADS]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    lines.append(f"\n{told['n']} heads of each, {told['slices']} slices; 95 % intervals by bootstrap over heads.")
+    real = told.get("real_n", told["n"])
+    made = f"{told['n']} made heads of {told['slices']} slices and {real} real ones"
+    lines.append(f"\n{made}; 95 % intervals by bootstrap over heads.")
     return "\n".join(lines) + "\n"
 
 

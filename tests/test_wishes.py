@@ -206,13 +206,16 @@ def test_bits_are_told_with_and_without_conditions(runs: dict[str, Path], tmp_pa
     assert plain["told_per_code"] == plain["per_code"]
 
 
-def test_heads_are_measured_beside_real_ones(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("samples", "of_heads", "made"), [(6, 2, 8), (36, 9, 9)])
+def test_heads_are_measured_beside_real_ones(
+    samples: int, of_heads: int, made: int, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(generation, "LOOKED", 5)
-    result = evaluate_run(runs["maskgit"], str(runs["data"]), "validate", samples=30)
-    assert result["samples"]["heads"] == 8, "30 slices of heads of 4"
-    assert (result["samples"]["n"], len(result["per_sample"])) == (30, 5)
+    result = evaluate_run(runs["maskgit"], str(runs["data"]), "validate", samples=samples)
+    assert result["samples"]["heads"] == of_heads, "heads of 4 slices"
+    assert (result["samples"]["n"], len(result["per_sample"])) == (samples, 5)
     heads = result["heads"]
-    assert (heads["n"], heads["slices"]) == (8, 4)
+    assert (heads["n"], heads["real_n"], heads["slices"]) == (made, 2, 4)
     generator = load_generator(runs["maskgit"])
     one, two = (generator.images(generator.head(seed=0, number=number)) for number in (0, 1))
     both = generator.images(generator.heads([0, 1], seed=0))

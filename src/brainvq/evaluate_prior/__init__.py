@@ -92,14 +92,15 @@ def evaluate_prior(
     if generator.prior.has_bound:
         labelled = labelled or LabelledSplit(held_out, torch.zeros(len(held_out), 0), previous=False)
         bits = bits_of(generator.prior, train, labelled, math.prod(size), advance)
-    codes, images, seconds = (_heads if whole else _sample)(generator, n, seed, advance)
+    codes, drawn, seconds = (_heads if whole else _sample)(generator, n, seed, advance)
     heads = [f"head {i // len(generator.slices)}" for i in range(n)] if whole else None
     real_codes = held_out.batch(real)
 
     def shown(codes: Codes, grain: bool = True) -> NDArray[np.uint8]:
         return _decode(generator, codes, grain)[:, : size[0], : size[1]]
 
-    images, real_images = images[:, : size[0], : size[1]], shown(real_codes)
+    drawn = drawn[:, : size[0], : size[1]]
+    images, real_images = drawn[:n], shown(real_codes)
     own = [held_out.subjects[i] for i in real]
     looked, beside = (
         min(n, generation.LOOKED),
@@ -132,7 +133,7 @@ def evaluate_prior(
             },
         },
         "realism": realism_of(images, heads, codes, shown, grain, train, pools, seed, advance) if looks else None,
-        "heads": heads_of(generator, held_out, seed, advance) if whole else None,
+        "heads": heads_of(drawn, len(generator.slices), held_out, shown, seed) if whole else None,
         "per_sample": [
             {
                 "nearest_train": told(found["nearest_train"], i, train.subjects, anonymous=anonymous),
@@ -192,11 +193,10 @@ def _work(generator: Generator, train: EncodedSplit, held_out: EncodedSplit, n: 
     """Images, samples and pairs, about: a pool of few images has fewer pairs."""
     described = sum(len(train) // k * k for k in (min(16, n, len(train)), min(16, real, len(train))))
     pairs = sum(min(generation.PAIRS, k * (k - 1) // 2) for k in (n, real))
-    heads = HEADS * len(generator.slices) if makes_heads(generator) else 0
-    told = heads + len(held_out) * generator.prior.has_bound
+    drawn = _count(generator, n) * len(generator.slices) if makes_heads(generator) else n
     return (
-        told
-        + n
+        len(held_out) * generator.prior.has_bound
+        + drawn
         + described
         + 3 * generation.CANDIDATES * (min(n, generation.LOOKED) + min(real, generation.LOOKED))
         + pairs
@@ -228,9 +228,9 @@ def _sample(generator: Generator, n: int, seed: int, advance: Advance) -> tuple[
 
 
 def _heads(generator: Generator, n: int, seed: int, advance: Advance) -> tuple[Codes, NDArray[np.uint8], float]:
-    """As `_sample`, of as many whole heads as hold n slices."""
+    """As `_sample`, of as many whole heads as hold n slices; the images of all of these, each head's in turn."""
     codes, images, seconds, each = [], [], 0.0, len(generator.slices)
-    for part in parts(math.ceil(n / each), generator.prior):
+    for part in parts(_count(generator, n), generator.prior):
         started = time.perf_counter()
         codes.append(generator.heads(part.tolist(), seed=seed))
         images.append(_decode(generator, codes[-1]))
@@ -238,7 +238,12 @@ def _heads(generator: Generator, n: int, seed: int, advance: Advance) -> tuple[C
         advance(len(part) * each)
     drawn = np.concatenate(images)
     found: Codes = tuple(torch.cat(level)[:n] for level in zip(*codes, strict=True))
-    return found, drawn[:n], seconds / len(drawn)
+    return found, drawn, seconds / len(drawn)
+
+
+def _count(generator: Generator, n: int) -> int:
+    """Heads that are made for n slices, so many at least that how they go on can be told."""
+    return max(HEADS, math.ceil(n / len(generator.slices)))
 
 
 def _decode(generator: Generator, codes: Codes, grain: bool = True) -> NDArray[np.uint8]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brainvq.codes import Codes
 from brainvq.data.columns import SLICE
-from brainvq.evaluate_prior.bits import Advance, ranges
+from brainvq.evaluate_prior.bits import ranges
 from brainvq.metrics.continuity import continuity
 from brainvq.metrics.generation import of_subjects
 from brainvq.pipeline import Generator
 from brainvq.training.encoded import EncodedSplit
 
 HEADS = 8
+"""At least so many are made."""
 FEWEST = 3
 """Slices of a head that can be seen to change."""
 
@@ -27,22 +29,21 @@ def makes_heads(generator: Generator) -> bool:
     return generator.prior.takes_previous and knows_slices and len(generator.slices) >= FEWEST
 
 
-def heads_of(generator: Generator, held_out: EncodedSplit, seed: int, advance: Advance) -> dict[str, Any]:
-    """Measures of `HEADS` heads that are made, and of as many held-out ones with at least `FEWEST` slices."""
-    made, slices = [], len(generator.slices)
-    codes = generator.heads(range(HEADS), seed=seed)
-    for number in range(HEADS):
-        mine = slice(number * slices, (number + 1) * slices)
-        made.append(generator.images(tuple(level[mine] for level in codes)))
-        advance(slices)
+def heads_of(
+    made: NDArray[np.uint8], slices: int, held_out: EncodedSplit, shown: Callable[[Codes], NDArray[np.uint8]], seed: int
+) -> dict[str, Any]:
+    """Measures of heads that were made, so many `slices` of each in turn (heads * slices, H, W); and of as many
+    held-out ones, or all that have at least `FEWEST` slices. `shown`: what codes decode to, (n, H, W)."""
+    count = len(made) // slices
     counts = Counter(held_out.subjects)
     long = np.array([i for i, subject in enumerate(held_out.subjects) if counts[subject] >= FEWEST], np.int64)
-    real = long[of_subjects([held_out.subjects[i] for i in long], HEADS, seed=seed)]
-    beside = None if not len(real) else generator.images(held_out.batch(real))
+    real = long[of_subjects([held_out.subjects[i] for i in long], count, seed=seed)]
+    beside = None if not len(real) else shown(held_out.batch(real))
     return {
-        "n": HEADS,
+        "n": count,
+        "real_n": len({held_out.subjects[i] for i in real}),
         "slices": slices,
-        "samples": _told(np.concatenate(made), [str(n // slices) for n in range(HEADS * slices)]),
+        "samples": _told(made, [str(n // slices) for n in range(len(made))]),
         "real": None if beside is None else _told(beside, [held_out.subjects[i] for i in real]),
     }
 

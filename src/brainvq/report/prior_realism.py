@@ -50,7 +50,7 @@ def head_rows(result: PriorEvaluation) -> list[Row]:
         Row(
             WHOLE_HEADS[name].label,
             interval(getattr(heads.samples, name)),
-            f"{heads.n} real heads",
+            f"{heads.n if heads.real_n is None else heads.real_n} real heads",
             interval(getattr(heads.real, name)) if heads.real is not None else None,
             words,
         )

@@ -115,6 +115,7 @@ class HeadsOf(BaseModel):
     """Heads that were made slice after slice, and real ones."""
 
     n: int
+    real_n: int | None = None
     samples: Continuous
     real: Continuous | None
 
