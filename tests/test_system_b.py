@@ -129,4 +129,6 @@ def test_the_loss_is_the_squared_error_itself(slices_folder: Path, cache: Path, 
     found = built("resnet_f4", *settings).train()(x)
     squared = float(F.mse_loss(found.x_hat.detach(), x))
     assert logged["reconstruction"] == pytest.approx(squared, rel=1e-4)
-    assert logged["loss"] == pytest.approx(squared + sum(float(loss.detach()) for loss in found.losses.values()), rel=1e-4)
+    assert logged["loss"] == pytest.approx(
+        squared + sum(float(loss.detach()) for loss in found.losses.values()), rel=1e-4
+    )
