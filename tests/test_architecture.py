@@ -51,7 +51,7 @@ SEES: dict[str, tuple[set[str], str]] = {
     "check": (LINE | {"data"}, "looking at data needs no model"),
     "screen": ({"errors"}, "bars and lines know nothing of what they show"),
     "graining": (PARTS | TRAINED | {"grain"}, "grain is measured of what goes through the pipeline"),
-    "files": ({"errors", "data.folders"}, "names of files only"),
+    "files": ({"errors", "writing", "data.folders"}, "names of files only"),
     "inputs": ({"errors", "data", "files"}, "what is given is known before a model is"),
     "session": (PARTS | TRAINED | {"files", "inputs", "check", "audit"}, "what the commands do, without their screen"),
     "audit": (PARTS | TRAINED - {"report"} | {"grain"}, "an audit looks at samples through the pipeline"),

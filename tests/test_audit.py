@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from brainvq.audit import audit_images, audit_samples, calibrating, short_audit
+from brainvq.audit import audit_images, audit_samples, calibrating, pairs, short_audit
+from brainvq.audit.pairs import Pair, draw_pairs
 from brainvq.audit.samples import read_samples
 from brainvq.config import override
 from brainvq.data.loader import open_cache
@@ -290,6 +291,33 @@ def test_data_and_models_that_do_not_serve_are_refused(root, tmp_path, copies, c
     assert (code, "Name it: --tokenizer MODEL" in err) == (2, True)
     code, _, err = call("audit", copies, "--data", root / "data", "--tokenizer", root / "prior")
     assert (code, "is a prior" in err) == (2, True)
+    assert str(root / "tokenizer") in err, "which is the one that it needs"
+    (tmp_path / "file").touch()
+    code, _, err = call(*asked, root / "data", "--out", tmp_path / "file")
+    assert (code, "is a file; --out needs a folder" in err) == (2, True)
+
+
+def test_what_stands_above_the_pairs_fits_on_the_picture(tmp_path):
+    figures = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs.Figure, "savefig", lambda self, *_, **__: figures.append(self))
+        for count in (1, 2, 10):
+            pair = Pair(heads(1, SIZE)[0], heads(1, SIZE)[0], "0000.png\nscore 0.031, flagged", "subject 1\n", True)
+            note = "Flagged above a score of 0.123, which about 1 % of held-out slices exceed. " * 3
+            draw_pairs(
+                [pair] * count,
+                f"The {count} closest of 1,000 samples, each left of its nearest training slice",
+                note,
+                tmp_path / "a",
+            )
+    for figure in figures:
+        figure.draw_without_rendering()
+        edge = figure.bbox
+        for text in figure.texts:
+            box = text.get_window_extent()
+            assert edge.x0 <= box.x0
+            assert box.x1 <= edge.x1
+            assert box.y1 <= edge.y1
 
 
 def test_slices_of_a_head_are_seen_to_belong_together(tmp_path):

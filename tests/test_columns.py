@@ -13,7 +13,15 @@ from brainvq.data.columns import slice_numbers, subject_columns
 from brainvq.errors import InputError
 from brainvq.priors.conditions import Categorical, Numeric
 from brainvq.training.encoded import EncodedSplit
-from brainvq.training.labelled import ConditionsConfig, LabelledSplit, conditions_of, read_columns, values_of
+from brainvq.training.labelled import (
+    Columns,
+    ConditionsConfig,
+    LabelledSplit,
+    conditions_of,
+    doubtful,
+    read_columns,
+    values_of,
+)
 
 TABLE = "subject,age,sex,note\n01,61.5,F,x\n02,,M,y\n03,80,n/a,z\n"
 
@@ -92,6 +100,19 @@ def test_columns_become_conditions(tmp_path: Path) -> None:
     held_out = {"sex": ["X"], "slice": ["9"], "age": ["70.75"]}
     assert values_of(held_out, conditions)[0].isnan().tolist() == [True, True, False]  # never seen: unknown
     assert values_of({}, ()).shape[1] == 0
+
+
+def test_numbers_with_a_slip_among_them_are_told() -> None:
+    columns: Columns = {"age": ["50", "61", "x", None], "sex": ["F", "M", "F", "M"], "visit": ["1", "2", "2b", "1b"]}
+    (line,) = doubtful(columns)
+    assert "'age'" in line
+    assert "'x'" in line
+    assert not doubtful({"age": ["50", "61", None]})
+
+
+def test_each_column_is_named_once() -> None:
+    with pytest.raises(ValueError, match="age, age: each column belongs here once"):
+        ConditionsConfig(columns=("age", "age"))
 
 
 def test_names_and_remarks_are_no_conditions() -> None:

@@ -396,6 +396,8 @@ def test_a_folder_that_holds_anything_else_is_never_touched(call, prior, tmp_pat
     mine = tmp_path / "mine"
     (mine / "images").mkdir(parents=True)
     (mine / "images" / "0000.png").write_text("mine")
+    with pytest.raises(InputError, match="0 samples were asked for"):
+        load_generator(prior).codes(0)
     for content in (None, "{", "[]", "{}", '{"format": 1}', '{"format": 2, "seed": 0}', "[" * 100000):
         if content is not None:
             (mine / "samples.json").write_text(content)
@@ -414,7 +416,7 @@ def test_samples_of_another_seed_or_model_are_replaced_by_force_alone(call, runs
     values = listed(out)
     values["model"]["weights_sha256"] = "0" * 64
     (out / "samples.json").write_text(json.dumps(values))
-    refused(call("sample", prior, "-n", 9, "--out", out), "model", "0" * 64, "--force")
+    refused(call("sample", prior, "-n", 9, "--out", out), "model", f"(weights {'0' * 12})", "--force")
     assert files(out) == before
     assert call("sample", prior, "-n", 2, "--out", out, "--seed", 1, "--force")[0] == 0
     (out / "notes.txt").unlink()
@@ -422,7 +424,10 @@ def test_samples_of_another_seed_or_model_are_replaced_by_force_alone(call, runs
     assert files(out) == files(tmp_path / "new")
 
 
-@pytest.mark.parametrize("fault", ["codes", "cut", "text", "rows", "range", "type", "image", "done", "seconds"])
+FAULTS = ["codes", "cut", "text", "rows", "range", "type", "image", "pixels", "done", "seconds", "listing", "object"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_damaged_samples_are_refused_and_drawn_again_by_force(fault, call, prior, tmp_path):
     out = tmp_path / "out"
     assert call("sample", prior, "-n", 3, "--out", out)[0] == 0
@@ -435,6 +440,10 @@ def test_damaged_samples_are_refused_and_drawn_again_by_force(fault, call, prior
         (out / "codes.npz").write_text("text")
     elif fault == "image":
         (out / "images" / "0001.png").unlink()
+    elif fault == "pixels":
+        (out / "images" / "0001.png").write_bytes((out / "images" / "0001.png").read_bytes()[:-200])
+    elif fault in ("listing", "object"):
+        (out / "samples.json").write_text('{"format":' if fault == "listing" else "{}")
     elif fault in ("done", "seconds"):
         (out / "samples.json").write_text(json.dumps({**listed(out), fault: "many"}))
     else:

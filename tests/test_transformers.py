@@ -344,7 +344,7 @@ def test_what_is_learned_of_an_entry_is_learned_of_those_near_it() -> None:
     for vectors in ([torch.arange(40.0)[:, None]], None):
         prior = sequence(spec, size)
         prior.start([(codes,)], [torch.arange(40)], vectors)
-        bits.append(float(learned(prior, codes, None).log_probs((unseen,))[:, 1].mean()) / -math.log(2))
+        bits.append(float(learned(prior, codes, None).log_probs((unseen,))[:, 1].detach().mean()) / -math.log(2))
     assert bits[0] < bits[1] - 1.5
 
 

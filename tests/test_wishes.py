@@ -20,6 +20,7 @@ from brainvq.presets import preset
 from brainvq.priors.drawing import Drawing
 from brainvq.sampling import Wish, sample_files
 from brainvq.session import evaluate_run
+from brainvq.training import prior_experiment
 from brainvq.training.experiment import TokenizerExperiment, train
 from brainvq.training.prior_experiment import PriorExperiment, train_prior
 
@@ -133,6 +134,7 @@ def test_heads_are_whole_and_each_slice_knows_the_one_before(runs: dict[str, Pat
         assert np.array_equal(file["codes_0"][4:], one.numpy())
     more = sample_files(runs[name], 3, tmp_path, wish=Wish({"age": "52"}, heads=True))
     assert (more.done, more.new) == (12, 4)
+    assert " -n 3 " in drawn(tmp_path)["command"], "heads, as they were asked for"
 
 
 def test_what_is_kept_stays_and_the_rest_is_new(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -152,9 +154,26 @@ def test_what_is_kept_stays_and_the_rest_is_new(runs: dict[str, Path], tmp_path:
     assert np.array_equal(codes[:, :, :half], np.broadcast_to(own[:, :, :half], codes[:, :, :half].shape))
 
 
+def test_of_an_image_that_is_kept_nothing_is_made_up(runs: dict[str, Path], tmp_path: Path) -> None:
+    write(Scan(np.full((32, 32), 90, np.uint8), None, None, ""), tmp_path / "image.png")
+    soft = np.full((32, 32), 40, np.uint8)  # a mask that was saved as JPEG is not quite black and white
+    soft[:, :16] = 215
+    write(Scan(soft, None, None, ""), tmp_path / "mask.png")
+    keep = (tmp_path / "mask.png", tmp_path / "image.png")
+    sample_files(runs["maskgit"], 2, tmp_path / "out", wish=Wish(keep=keep))
+    assert "told" not in drawn(tmp_path / "out"), "which slice it is nobody said"
+    sample_files(runs["maskgit"], 2, tmp_path / "said", wish=Wish({"slice": "1"}, keep=keep))
+    assert drawn(tmp_path / "said")["told"] == [{"slice": "1"}] * 2
+    found = np.stack([np.asarray(Image.open(path)) for path in sorted((tmp_path / "out" / "images").iterdir())])
+    assert np.all(found[:, :, :16] == 90)
+    assert not np.all(found[:, :, 16:] == 90)
+
+
 @pytest.mark.parametrize(
     ("run", "options", "said"),
     [
+        ("autoregressive", ["--steps", "8"], "steps: it heeds guidance, temperature, top-k, top-p"),
+        ("plain", ["--guidance", "2", "--steps", "8"], "guidance, steps: it heeds temperature, top-k, top-p"),
         ("maskgit", ["--cond", "slice=9"], "slice=9 was never seen in training. Give slice from 0 to 3"),
         ("maskgit", ["--cond", "sex=X"], "Give sex as one of F, M"),
         ("maskgit", ["--cond", "slyce=1"], "no condition 'slyce'"),
@@ -223,6 +242,19 @@ def test_heads_are_measured_beside_real_ones(
     for side in ("samples", "real"):
         assert 0 < heads[side]["neighbour_ssim"]["mean"] <= 1
         assert heads[side]["flicker"]["mean"] > 0
+
+
+def test_what_cannot_be_learned_is_refused_before_images_are_encoded(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prior_experiment, "encode_split", lambda *_, **__: pytest.fail("encoded"))
+    with pytest.raises(InputError, match="no column 'hight'"):
+        trained("maskgit", runs["tokenizer"], runs["data"], tmp_path / "run", 'conditions.columns=["hight"]')
+    experiment = override(preset("pixelcnn"), [*SMALL, 'conditions.columns=["slice"]'])
+    assert isinstance(experiment, PriorExperiment)
+    with pytest.raises(InputError, match="takes no conditions"):
+        train_prior(experiment, runs["tokenizer"], runs["data"], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_table_is_needed_where_its_columns_are_asked_for(runs: dict[str, Path], tmp_path: Path) -> None:

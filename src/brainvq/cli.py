@@ -522,6 +522,9 @@ def sample(
         with screen.bar("auditing") as progress:
             found = audit_sampled(model, out, tokenizer=tokenizer, progress=progress)
     screen.out.print(f"{found} Not a medical device." if found else NOTICE)
+    if audited and found is None:
+        more = f" --tokenizer {tokenizer}" if tokenizer else ""
+        screen.note(f"what the prior learned is not in the cache. Audit by: brainvq audit {out} --data DATA{more}")
 
 
 @app.command(epilog="Example: brainvq grain runs/ema --data oasis")

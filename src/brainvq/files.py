@@ -16,6 +16,7 @@ from pathlib import Path
 
 from brainvq.data.folders import walk
 from brainvq.errors import InputError, counted
+from brainvq.writing import refuse_file
 
 
 def gather(
@@ -60,8 +61,7 @@ def outputs(names: Sequence[Path], out: Path, *, force: bool) -> list[Path]:
     Raises:
         InputError: `out` is a file, two outputs share a name, or one exists and `force` is not set (or it is a folder).
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; --out needs a folder.")
+    refuse_file(out)
     paths = [out / name for name in names]
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:

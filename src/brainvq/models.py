@@ -218,19 +218,21 @@ def _config_with_weights(folder: Path, kind: str) -> dict[str, Any]:
     if found != kind:
         raise InputError(
             f"{folder} is a {found}, and a {kind} is needed here. "
-            + ("Train one on it: brainvq train pixelcnn --tokenizer ..." if kind == "prior" else _owned(config))
+            + ("Train one on it: brainvq train pixelcnn --tokenizer ..." if kind == "prior" else _owned(folder, config))
         )
     if not (folder / "model.safetensors").exists():
         raise InputError(f"{folder} has no model.safetensors yet. Train it: brainvq train ... --out {folder} --resume.")
     return config
 
 
-def _owned(config: dict[str, Any]) -> str:
-    """Where a prior's tokenizer was when it was trained."""
-    origin = config.get("tokenizer")
-    return (
-        f"Give its tokenizer, {origin.get('path')} from there." if isinstance(origin, dict) else "Give its tokenizer."
-    )
+def _owned(folder: Path, config: dict[str, Any]) -> str:
+    """Which tokenizer the prior of a folder was trained on."""
+    try:
+        path = str(config["tokenizer"]["path"])
+    except (KeyError, TypeError):
+        return "Give its tokenizer."
+    near = Path(os.path.normpath(folder / path))
+    return f"Give its tokenizer: {near if near.exists() else path}."
 
 
 def _digest(folder: Path, config: dict[str, Any]) -> str:

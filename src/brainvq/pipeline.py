@@ -226,16 +226,19 @@ class Generator:
         """Samples `first` .. `first + n - 1` of the endless sequence that `seed` starts, each level (n, *grid).
 
         Sample i is a function of seed and i alone, whatever it is drawn together with. `wanted`: conditions by name;
-        `conditions` tells what the others are. `keep`: codes and which of them, as `Prior.fill`.
+        `conditions` tells what the others are. `keep`: codes and which of them, as `Prior.fill`; the prior is then told
+        what is wanted and nothing else, for the image that is kept is what it is.
 
         Raises:
-            InputError: a condition that the prior does not know, or a value that it never saw; or it cannot sharpen.
+            InputError: a condition that the prior does not know, or a value that it never saw; or it cannot draw so.
         """
+        if n < 1:
+            raise InputError(f"{n} samples were asked for; at least 1 is needed.")
         numbers = range(first, first + n)
-        generators, given = [_random(seed, i) for i in numbers], self._given(seed, numbers, wanted)
+        generators = [_random(seed, i) for i in numbers]
         if keep is not None:
-            return self.prior.fill(generators, *keep, given, drawing)
-        return self.prior.sample(generators, given, drawing)
+            return self.prior.fill(generators, *keep, self._given([wanted] * n), drawing)
+        return self.prior.sample(generators, self._given([self.conditions(seed, i, wanted) for i in numbers]), drawing)
 
     @torch.inference_mode()
     def head(
@@ -287,8 +290,9 @@ class Generator:
         each = zip(self.prior.conditions, drawn.tolist(), strict=True)
         return {one.name: wanted.get(one.name, one.text(word / (1 << 32))) for one, word in each}
 
-    def _given(self, seed: int, numbers: range, wanted: Mapping[str, str]) -> Given | None:
-        rows = [told(self.prior.conditions, self.conditions(seed, i, wanted)) for i in numbers]
+    def _given(self, known: Sequence[Mapping[str, str]]) -> Given | None:
+        """What the prior is told of each image."""
+        rows = [told(self.prior.conditions, each) for each in known]
         return Given(torch.stack(rows)) if self.prior.conditions else None
 
     def images(self, codes: Codes, *, grain: bool = True) -> NDArray[np.uint8]:

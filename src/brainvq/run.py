@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import brainvq
 from brainvq.codes import CodeSpec
 from brainvq.errors import InputError
-from brainvq.writing import atomic
+from brainvq.writing import atomic, refuse_file
 
 FORMAT = 1
 LEARNED = re.compile(r"codebook$|log_table_\d+$")  # buffers that are learned without gradients
@@ -31,8 +31,7 @@ LEARNED = re.compile(r"codebook$|log_table_\d+$")  # buffers that are learned wi
 
 def refuse_foreign_folder(out: Path, *, resume: bool) -> None:
     """Raises InputError unless `out` is new, empty, or a run that is to be resumed."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; --out needs a folder.")
+    refuse_file(out)
     if not out.exists() or not any(out.iterdir()):
         return
     if not (out / "config.json").exists() or "format" not in _json(out / "config.json"):

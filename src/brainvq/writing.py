@@ -12,6 +12,12 @@ from typing import IO
 from brainvq.errors import InputError
 
 
+def refuse_file(out: Path) -> None:
+    """Raises InputError where a file lies that a folder is to be."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; --out needs a folder.")
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes its name only when it is whole and on the disk.

@@ -34,6 +34,7 @@ from brainvq.metrics.memorisation import FALSE_ALARMS, Audit, Scored, audit, ref
 from brainvq.metrics.slice_search import Nearest, TrainingSlices
 from brainvq.pipeline import Generator, Pipeline, load
 from brainvq.training.devices import keep_freed_memory
+from brainvq.writing import refuse_file
 
 FORMAT = 1
 CLOSEST = 10
@@ -65,6 +66,8 @@ def audit_samples(
             one that decoded the samples, or other data than those of their prior.
     """
     keep_freed_memory()
+    out = out or samples / "audit"
+    refuse_file(out)
     found = read_samples(samples)
     pipeline = load(tokenizer_of(samples, found.about, tokenizer))
     refuse_other(samples, found.about, pipeline)
@@ -74,7 +77,7 @@ def audit_samples(
         remember(cache)
     _refuse_other_data(samples, found, data, train)
     auditor = _Auditor(pipeline, train, held_out, grain_in(samples, found.about, pipeline), progress)
-    return _written(auditor.audit(found, more, named=True), found, train, out or samples / "audit")
+    return _written(auditor.audit(found, more, named=True), found, train, out)
 
 
 def short_audit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from brainvq.writing import atomic
 
 ACROSS = 5  # pairs in a row
-CELL, TEXT, GAP, TOP = 1.7, 0.52, 0.14, 0.85  # inches
+CELL, TEXT, GAP = 1.7, 0.52, 0.14  # inches
+TITLE, NOTE = (13, 0.27, 9), (8.5, 0.18, 15)  # points, inches a line, and letters that fit in an inch
 DOTS = 120  # an inch
 DARK, LIGHT, DIM, RED = "#0f1216", "#e8eaed", "#8b949e", "#ff7b72"
 
@@ -34,13 +36,23 @@ def draw_pairs(pairs: Sequence[Pair], title: str, note: str, path: Path) -> None
     """Write a PNG file, atomically."""
     columns, rows = min(ACROSS, len(pairs)), -(-len(pairs) // ACROSS)
     wide, high = 2 * CELL + GAP, CELL + TEXT
-    width, height = max(columns * wide + GAP, 4 * CELL), TOP + rows * high + GAP / 2
+    width = max(columns * wide + GAP, 4 * CELL)
+    words = [
+        (line, points, inches, weight, colour)
+        for text, (points, inches, letters), weight, colour in ((title, TITLE, "bold", LIGHT), (note, NOTE, None, DIM))
+        for line in textwrap.wrap(text, int((width - 2 * GAP) * letters))
+    ]
+    top = 1.5 * GAP + sum(inches for _, _, inches, _, _ in words) + GAP
+    height = top + rows * high + GAP / 2
     figure = Figure(figsize=(width, height), facecolor=DARK)
     FigureCanvasAgg(figure)
-    figure.text(GAP / width, 1 - 0.32 / height, title, color=LIGHT, size=13, weight="bold", va="center")
-    figure.text(GAP / width, 1 - 0.6 / height, note, color=DIM, size=8.5, va="center")
+    down = 1.5 * GAP
+    for line, points, inches, weight, colour in words:
+        where = (GAP / width, 1 - (down + inches / 2) / height)
+        figure.text(*where, line, color=colour, size=points, weight=weight, va="center")
+        down += inches
     for n, pair in enumerate(pairs):
-        left, bottom = GAP + n % ACROSS * wide, height - TOP - (n // ACROSS + 1) * high + TEXT
+        left, bottom = GAP + n % ACROSS * wide, height - top - (n // ACROSS + 1) * high + TEXT
         for k, (image, text) in enumerate(((pair.sample, pair.below_sample), (pair.nearest, pair.below_nearest))):
             axes = figure.add_axes(((left + k * CELL) / width, bottom / height, CELL / width, CELL / height))
             axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")

@@ -63,7 +63,7 @@ def _about(folder: Path) -> dict[str, Any] | None:
             return dict(values)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
-    raise InputError(f"{path} is damaged. Draw the samples again with `brainvq sample`.")
+    raise InputError(f"{path} is damaged. Draw the samples again with `brainvq sample ... --force`.")
 
 
 def _listed(folder: Path, about: Mapping[str, Any]) -> list[Path]:
@@ -71,7 +71,7 @@ def _listed(folder: Path, about: Mapping[str, Any]) -> list[Path]:
     paths = [folder / "images" / Path(str(name)).name for name in about["files"]["images"]]
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise InputError(f"{missing[0]} is missing ({len(missing)} such files). Draw the samples again.")
+        raise InputError(f"{missing[0]} is missing ({len(missing)} such files). Draw the samples again with --force.")
     return paths
 
 

@@ -79,8 +79,8 @@ def _find(root: Path, table: str | None) -> Path:
             if (folder / name).is_file():
                 return folder / name
     raise InputError(
-        f"{root}: no table of subjects ({' or '.join(names)}) lies there. Put one beside the images, with a column "
-        f"{KEYS[0]!r}, or name it by conditions.table."
+        f"{root}: no table of subjects ({' or '.join(names)}) lies there. Put one into this folder, with a "
+        f"column {KEYS[0]!r}, or say by conditions.table which file of it is the table."
     )
 
 
@@ -93,8 +93,10 @@ def _read(path: Path) -> tuple[list[str], list[list[str]]]:
             raise ValueError(f"more than {LONGEST:,} bytes")
         tabs = path.suffix.lower() == ".tsv"
         lines = [row for row in csv.reader(text.splitlines(), delimiter="\t" if tabs else ",") if row]
+        if not lines:
+            raise ValueError("it is empty")
         header = [name.strip() for name in lines[0]]
-    except (OSError, ValueError, IndexError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: is no table ({error}). Save it as UTF-8 with a header.") from error
     for row in lines[1:]:
         if len(row) != len(header):

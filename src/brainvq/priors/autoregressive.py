@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from brainvq.codes import Codes, CodeSpec
 from brainvq.networks.transformer import rotate
-from brainvq.priors.base import check_given
+from brainvq.priors.base import check_wish
 from brainvq.priors.conditions import Conditions, Given
 from brainvq.priors.drawing import PLAIN, Drawing
 from brainvq.priors.sequence import earlier_around
@@ -58,7 +58,7 @@ class Autoregressive(SequenceModel):
     def sample(
         self, generators: Sequence[torch.Generator], given: Given | None = None, drawing: Drawing = PLAIN
     ) -> Codes:
-        check_given(self, given, len(generators))
+        check_wish(self, given, drawing, len(generators))
         uniform = torch.stack([torch.rand(self.length, generator=generator) for generator in generators])
         with torch.inference_mode():
             flat = Sampling(self, len(generators), given, drawing).draw(uniform)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +19,7 @@ from brainvq.codes import Codes, CodeSpec
 from brainvq.config import PartConfig
 from brainvq.errors import InputError
 from brainvq.priors.conditions import Conditions, Given
-from brainvq.priors.drawing import PLAIN, Drawing
+from brainvq.priors.drawing import PLAIN, SHARPENING, Drawing
 
 
 class Prior(nn.Module):
@@ -27,6 +28,8 @@ class Prior(nn.Module):
     has_likelihood: ClassVar[bool] = True
     has_bound: ClassVar[bool] = True
     can_fill: ClassVar[bool] = False
+    sharpens: ClassVar[bool] = True
+    """Whether it says how likely each code is, so that draws can be made likelier."""
     conditions: Conditions = ()
     takes_previous = False
     """Whether the codes of the slice before may be given."""
@@ -75,6 +78,12 @@ class Prior(nn.Module):
         return tuple(order[order >= 0] for order in found)
 
     @property
+    def heeds(self) -> frozenset[str]:
+        """The fields of a `Drawing` that change what is drawn."""
+        told = bool(self.conditions) or self.takes_previous
+        return frozenset((*SHARPENING, *(["guidance"] if told else []))) if self.sharpens else frozenset()
+
+    @property
     def passes(self) -> Tensor:
         """In which pass each code is predicted, (codes,): from those of earlier passes. One after another if not told
         otherwise.
@@ -118,7 +127,7 @@ class Prior(nn.Module):
         So a sample of a seed is the same in whatever batch it is drawn. `given`: what each of them is to be.
 
         Raises:
-            InputError: this prior takes no conditions, or cannot sharpen what it draws.
+            InputError: this prior takes no conditions, or cannot draw so.
         """
         raise NotImplementedError
 
@@ -158,8 +167,22 @@ class Prior(nn.Module):
         self.spec.check(codes, self.size)
 
 
-def check_given(prior: Prior, given: Given | None, images: int) -> None:
-    """Raises InputError unless `given` is of so many images and of the conditions of `prior`."""
+def check_drawing(prior: Prior, drawing: Drawing) -> None:
+    """Raises InputError where something is asked for that changes nothing in what `prior` draws."""
+    asked = [field.name for field in fields(drawing) if getattr(drawing, field.name) != getattr(PLAIN, field.name)]
+    idle = [name.replace("_", "-") for name in asked if name not in prior.heeds]
+    if idle:
+        kind = type(prior).__module__.removeprefix("brainvq.")
+        known = ", ".join(name.replace("_", "-") for name in sorted(prior.heeds)) or "nothing of this kind"
+        raise InputError(
+            f"{kind}, trained as it is, does not know what to do with {', '.join(idle)}: it heeds {known}. Leave "
+            f"{'it' if len(idle) == 1 else 'them'} out, or use another prior."
+        )
+
+
+def check_wish(prior: Prior, given: Given | None, drawing: Drawing, images: int) -> None:
+    """Raises InputError unless `given` is of so many images and of the conditions of `prior`; or as `check_drawing`."""
+    check_drawing(prior, drawing)
     if given is None:
         return
     if given.values.shape != (images, len(prior.conditions)):

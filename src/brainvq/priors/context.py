@@ -28,7 +28,7 @@ from brainvq.codes import Codes, CodeSpec
 from brainvq.errors import InputError
 from brainvq.networks.whole import WIDEST
 from brainvq.priors import histogram
-from brainvq.priors.base import Prior, PriorConfig, check_given, refuse_conditions
+from brainvq.priors.base import Prior, PriorConfig, check_wish, refuse_conditions
 from brainvq.priors.conditions import Conditions, Given
 from brainvq.priors.context_level import ABOVE, SHIFTS, Level
 from brainvq.priors.drawing import PLAIN, Drawing
@@ -137,7 +137,7 @@ class Context(Prior):
     def sample(
         self, generators: Sequence[torch.Generator], given: Given | None = None, drawing: Drawing = PLAIN
     ) -> Codes:
-        check_given(self, given, len(generators))
+        check_wish(self, given, drawing, len(generators))
         uniform = torch.stack([torch.rand(self.length, generator=generator) for generator in generators])
         codes = tuple(torch.full((len(uniform), *grid), -1, device=self.device) for grid in self.grids)
         with torch.no_grad():

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from brainvq.codes import Codes, CodeSpec
 from brainvq.errors import InputError
 from brainvq.networks.layers import Upsample
-from brainvq.priors.base import Prior, PriorConfig, check_given, refuse_conditions
+from brainvq.priors.base import Prior, PriorConfig, check_wish, refuse_conditions
 from brainvq.priors.conditions import Conditions, Given
 from brainvq.priors.drawing import PLAIN, Drawing
 
@@ -57,6 +57,7 @@ class DCGAN(Prior):
     """Samples codes of one grid, or of several equal ones as the channels of one image."""
 
     has_likelihood: ClassVar[bool] = False
+    sharpens: ClassVar[bool] = False
     has_bound: ClassVar[bool] = False
 
     def __init__(self, config: Config, spec: CodeSpec, size: Sequence[int]) -> None:
@@ -105,12 +106,7 @@ class DCGAN(Prior):
     def sample(
         self, generators: Sequence[torch.Generator], given: Given | None = None, drawing: Drawing = PLAIN
     ) -> Codes:
-        check_given(self, given, len(generators))
-        if drawing != PLAIN:
-            raise InputError(
-                "priors.dcgan does not say how likely a code is: temperature, top-k, top-p and guidance mean nothing "
-                "to it. Leave them out, or use another prior."
-            )
+        check_wish(self, given, drawing, len(generators))
         training = self.generator.training
         self.generator.eval()
         # one at a time: libraries add up a batch of another size in another order, which could cross a bin's edge

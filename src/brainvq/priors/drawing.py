@@ -65,3 +65,5 @@ class Drawing:
 
 PLAIN = Drawing()
 """The model itself."""
+SHARPENING = ("temperature", "top_k", "top_p")
+"""What every prior can heed that says how likely a code is."""

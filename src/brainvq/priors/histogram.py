@@ -18,7 +18,7 @@ from torch import Tensor
 
 from brainvq.codes import Codes, CodeSpec
 from brainvq.errors import InputError
-from brainvq.priors.base import Prior, PriorConfig, check_given, refuse_conditions
+from brainvq.priors.base import Prior, PriorConfig, check_wish, refuse_conditions
 from brainvq.priors.conditions import Conditions, Given
 from brainvq.priors.drawing import PLAIN, Drawing
 from brainvq.priors.whole_weights import whole_weights
@@ -93,7 +93,7 @@ class Histogram(Prior):
     def sample(
         self, generators: Sequence[torch.Generator], given: Given | None = None, drawing: Drawing = PLAIN
     ) -> Codes:
-        check_given(self, given, len(generators))
+        check_wish(self, given, drawing, len(generators))
         uniform = torch.stack([torch.rand(self.length, generator=generator) for generator in generators])
         samples, done = [], 0
         for table in self.tables:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainvq.codes import Codes, CodeSpec
-from brainvq.priors.base import check_given
+from brainvq.priors.base import check_wish
 from brainvq.priors.conditions import Conditions, Given
 from brainvq.priors.drawing import MOST_STEPS, PLAIN, Drawing
 from brainvq.priors.sequence import all_around
@@ -57,6 +57,10 @@ class MaskGIT(SequenceModel):
     def __init__(self, config: Config, spec: CodeSpec, size: Sequence[int], conditions: Conditions = ()) -> None:
         super().__init__(config, spec, size, conditions, all_around(spec, size))
         self.config: Config = config
+
+    @property
+    def heeds(self) -> frozenset[str]:
+        return super().heeds | {"steps"}
 
     def loss(self, codes: Codes, given: Given | None = None) -> Tensor:
         """Bits of a hidden code, at shares of hidden codes that lean to the high, as sampling meets them."""
@@ -112,7 +116,7 @@ class MaskGIT(SequenceModel):
         drawing: Drawing = PLAIN,
     ) -> Codes:
         """One image at a time: what a network rounds depends on the size of its batch."""
-        check_given(self, given, len(generators))
+        check_wish(self, given, drawing, len(generators))
         flat, hidden = self.spec.flatten(codes).to(self.position.device), ~kept[None].to(self.position.device)
         near = self.near
         found = []

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from brainvq.codes import Codes, CodeSpec
 from brainvq.errors import InputError
 from brainvq.priors import histogram
-from brainvq.priors.base import Prior, PriorConfig, check_given, refuse_conditions
+from brainvq.priors.base import Prior, PriorConfig, check_wish, refuse_conditions
 from brainvq.priors.conditions import Conditions, Given
 from brainvq.priors.drawing import PLAIN, Drawing
 
@@ -125,7 +125,7 @@ class PixelCNN(Prior):
     def sample(
         self, generators: Sequence[torch.Generator], given: Given | None = None, drawing: Drawing = PLAIN
     ) -> Codes:
-        check_given(self, given, len(generators))
+        check_wish(self, given, drawing, len(generators))
         uniform = torch.stack([torch.rand(self.length, generator=generator) for generator in generators])
         with torch.inference_mode():
             code = Sampling(self, len(generators)).draw(uniform, drawing)

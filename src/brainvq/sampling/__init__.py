@@ -68,11 +68,11 @@ def sample_files(
         Interrupted: a signal came; what is done is kept.
     """
     _check_numbers(n, seed)
-    before = earlier(out)
+    before = earlier(out, force=force)
     generator = load_generator(model, tokenizer)
     drawer = Drawer(generator, seed, wish)
-    n *= drawer.images
     folder = SampleFolder(out, drawer, shlex.join([*_command(model, n, out, seed, tokenizer), *wish.options()]))
+    n *= drawer.images
     if before and not force:
         folder.resume(before)
     first = folder.done

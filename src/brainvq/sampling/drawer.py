@@ -14,6 +14,7 @@ from brainvq.codes import Codes
 from brainvq.data.columns import SLICE
 from brainvq.errors import InputError
 from brainvq.pipeline import Generator
+from brainvq.priors.base import check_drawing
 from brainvq.priors.drawing import PLAIN, Drawing
 from brainvq.sampling.kept import Kept, kept
 
@@ -21,7 +22,8 @@ from brainvq.sampling.kept import Kept, kept
 @dataclass(frozen=True)
 class Wish:
     """Args:
-    conditions: values by name; what is not named is drawn evenly from what training has seen.
+    conditions: values by name; what is not named is drawn evenly from what training has seen, or where a part of an
+        image is kept, left unsaid.
     drawing: how codes are drawn.
     heads: whole heads, slice after slice, instead of single images.
     keep: a mask and an image of which samples keep what is white in the mask.
@@ -60,6 +62,7 @@ class Drawer:
         if wish.heads and (SLICE in wish.conditions or wish.keep):
             raise InputError(f"--heads draws all slices: leave --keep and --cond {SLICE}=... out.")
         generator.conditions(seed, 0, wish.conditions)
+        check_drawing(generator.prior, wish.drawing)
         self.images = len(generator.slices) if wish.heads else 1
         """Of what is asked for one by one."""
         self.kept: Kept | None = kept(generator, *wish.keep) if wish.keep else None
@@ -82,6 +85,8 @@ class Drawer:
 
     def told(self, i: int) -> dict[str, str]:
         """The conditions of image i."""
+        if self.kept is not None:
+            return dict(self.wish.conditions)
         if not self.wish.heads:
             return self.generator.conditions(self.seed, i, self.wish.conditions)
         head, place = divmod(i, self.images)

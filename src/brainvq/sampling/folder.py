@@ -22,7 +22,7 @@ from brainvq.errors import InputError, is_lack_of_memory
 from brainvq.pipeline import DAMAGE
 from brainvq.sampling.drawer import Drawer
 from brainvq.sampling.pictures import SHOWN, greys_of, grid_picture
-from brainvq.writing import atomic
+from brainvq.writing import atomic, refuse_file
 
 FORMAT = 1
 SAME = ("seed", "model", "tokenizer", "size", "conditions", "drawing", "heads", "kept_sha256", "grain_sha256")
@@ -47,6 +47,8 @@ class SampleFolder:
             "version": brainvq.__version__,
         }
         self.asked, self.seconds, self.started = 0, 0.0, time.perf_counter()
+        self.shown: list[NDArray[Any]] = []
+        """Images of the grid."""
         self.codes: list[NDArray[Any]] = [
             np.empty((0, *grid), np.min_scalar_type(entries - 1))
             for grid, entries in zip(prior.grids, prior.spec.entries, strict=True)
@@ -74,7 +76,7 @@ class SampleFolder:
         """
         for key in SAME:
             if before.get(key) != self.about.get(key):
-                was, now = (json.dumps(values.get(key)) for values in (before, self.about))
+                was, now = (_named(values.get(key)) for values in (before, self.about))
                 smooth = "--no-grain to go on with them, " if key == "grain_sha256" and not before.get(key) else ""
                 raise InputError(
                     f"{self.out} holds samples whose {key} is {was}; it would be {now} here. Give {smooth}another "
@@ -96,6 +98,10 @@ class SampleFolder:
         missing = [name for name in _names(done, len(found)) if not (self.out / name).is_file()]
         if missing:
             raise InputError(f"{self.out / missing[0]} is missing ({len(missing)} such files). {again}")
+        try:
+            self.shown = [read(self.out / _names_of(i, len(found))[0]).voxels for i in range(min(SHOWN, done))]
+        except InputError as error:
+            raise InputError(f"{error} {again}") from error
         self.codes = found
 
     def begin(self, n: int) -> None:
@@ -121,10 +127,10 @@ class SampleFolder:
             indices = [grey[array[i]] for grey, array in zip(self.greys, arrays, strict=True)]
             for name, voxels in zip(_names_of(first + i, levels), (image, *indices), strict=True):
                 write(Scan(voxels, None, None, name), self.out / name)
+            self.shown += [image] if len(self.shown) < SHOWN else []
         joined = [np.concatenate(pair) for pair in zip(self.codes, arrays, strict=True)]
         if first < SHOWN:
-            shown = [read(self.out / _names_of(i, levels)[0]).voxels for i in range(min(SHOWN, len(joined[-1])))]
-            picture = grid_picture(shown, joined[-1], self.greys[-1])
+            picture = grid_picture(self.shown, joined[-1], self.greys[-1])
             write(Scan(picture, None, None, "grid.png"), self.out / "grid.png")
         stored: dict[str, Any] = {f"codes_{level}": array for level, array in enumerate(joined)}
         with atomic(self.out / "codes.npz") as file:
@@ -183,6 +189,13 @@ class SampleFolder:
                 (self.out / name).unlink(missing_ok=True)
 
 
+def _named(value: Any) -> str:
+    """As it stands in samples.json; of a model as much of it as tells it from others."""
+    if isinstance(value, dict) and "weights_sha256" in value:
+        return f"{value.get('preset')} (weights {str(value['weights_sha256'])[:12]})"
+    return json.dumps(value)
+
+
 def _train_split(config: dict[str, Any]) -> str | None:
     """The fingerprint of what the prior was trained on, against which samples are audited."""
     try:
@@ -191,14 +204,13 @@ def _train_split(config: dict[str, Any]) -> str | None:
         return None
 
 
-def earlier(out: Path) -> dict[str, Any] | None:
-    """samples.json of a folder that holds samples; None if it is new or empty.
+def earlier(out: Path, *, force: bool = False) -> dict[str, Any] | None:
+    """samples.json of a folder that holds samples; None if it is new or empty, or all samples are to be drawn anew.
 
     Raises:
-        InputError: it holds anything else.
+        InputError: it holds anything else, or a samples.json that is damaged where it is not to be replaced.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; --out needs a folder.")
+    refuse_file(out)
     if not out.exists() or not any(out.iterdir()):
         return None
     try:
@@ -207,7 +219,23 @@ def earlier(out: Path) -> dict[str, Any] | None:
             return dict(values)
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         pass
-    raise InputError(f"{out} exists, is not empty and holds no samples. Give another --out; nothing was changed.")
+    if not _has_codes(out / "codes.npz"):
+        raise InputError(f"{out} exists, is not empty and holds no samples. Give another --out; nothing was changed.")
+    if not force:
+        raise InputError(
+            f"{out / 'samples.json'} is missing or damaged. Give another --out, or --force to draw all samples again; "
+            "nothing was changed."
+        )
+    return None
+
+
+def _has_codes(path: Path) -> bool:
+    """Whether a file is one that samples leave: what else lies in its folder is theirs then."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return bool(json.loads(file["about"].tobytes())["format"] == FORMAT)
+    except DAMAGE:
+        return False
 
 
 def _names_of(i: int, levels: int) -> tuple[str, ...]:

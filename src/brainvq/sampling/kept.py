@@ -37,7 +37,7 @@ class Kept:
 
 
 def kept(generator: Generator, mask: Path, image: Path) -> Kept:
-    """What of `image` lies where the picture `mask` is not black.
+    """What of `image` lies where the picture `mask` is white: brighter than half of its brightest pixel.
 
     Raises:
         InputError: a prior that cannot fill in, a file that is no 8-bit picture of the prior's size, or a mask that
@@ -55,7 +55,7 @@ def kept(generator: Generator, mask: Path, image: Path) -> Kept:
             )
     if pixels.voxels.dtype != np.uint8:
         raise InputError(f"{image}: is {pixels.voxels.dtype}; samples are 8 bit. Save it as an 8-bit picture.")
-    chosen = where.voxels > 0
+    chosen = where.voxels.astype(np.float64) > 0.5 * float(where.voxels.max())
     if chosen.all() or not chosen.any():
         what = "everything" if chosen.all() else "nothing"
         raise InputError(f"{mask}: keeps {what}. White is kept and black is filled in: give a mask of both.")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import field_validator
 from torch import Tensor
 
 from brainvq.codes import Codes
@@ -35,6 +36,13 @@ class ConditionsConfig(Config):
 
     columns: tuple[str, ...] = ()
     table: str | None = None
+
+    @field_validator("columns")
+    @classmethod
+    def _each_once(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"{', '.join(columns)}: each column belongs here once")
+        return columns
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,20 @@ def _condition(name: str, entries: Sequence[str]) -> Numeric | Categorical:
             "Group them, or leave the column out."
         )
     return Categorical(name=name, values=tuple(distinct))
+
+
+def doubtful(columns: Columns) -> list[str]:
+    """Of each column that is read as categories though most of its entries are numbers, a line that says so."""
+    found = []
+    for name, entries in columns.items():
+        distinct = sorted({entry for entry in entries if entry is not None})
+        texts = [entry for entry in distinct if _number(entry) is None]
+        if texts and 2 * len(texts) < len(distinct):
+            found.append(
+                f"the column {name!r} is read as categories, for {texts[0]!r} is no number. If it is to be one of "
+                "numbers, correct that cell or leave it empty."
+            )
+    return found
 
 
 def values_of(columns: Columns, conditions: Conditions) -> Tensor:

@@ -19,7 +19,7 @@ from brainvq.priors.conditions import to_json as to_json_conditions
 from brainvq.training.base import PriorTaskConfig
 from brainvq.training.encoded import encode_split
 from brainvq.training.experiment import Experiment, Watch, begin, data_facts, fit, open_data, share, silence, spread
-from brainvq.training.labelled import ConditionsConfig, LabelledSplit, conditions_of, read_columns, values_of
+from brainvq.training.labelled import ConditionsConfig, LabelledSplit, conditions_of, doubtful, read_columns, values_of
 
 MOST_VARIANTS = 64
 
@@ -67,6 +67,12 @@ def train_prior(
         caches = open_data(data, experiment.data, spec.multiple, accelerator.device, watch)
         for cache in caches.values():
             remember(cache)  # for audits of samples
+        # what cannot be learned is refused before images are encoded, which takes long
+        columns = {name: read_columns(experiment.conditions, caches[name].root, caches[name]) for name in caches}
+        conditions = conditions_of(columns["train"])
+        for line in doubtful(columns["train"]):
+            watch({"event": "note", "message": line})
+        experiment.prior.build(spec, caches["train"].size, conditions)
         codes = {name: encode_split(model, cache, _telling(watch, name)) for name, cache in caches.items()}
         others = [
             encode_split(model, caches["train"], _telling(watch, f"train, variant {n}"), variant=n)
@@ -74,8 +80,6 @@ def train_prior(
         ]
     size = codes["train"].size
     torch.manual_seed(experiment.train.seed)
-    columns = {name: read_columns(experiment.conditions, caches[name].root, caches[name]) for name in caches}
-    conditions = conditions_of(columns["train"])
     prior = experiment.prior.build(spec, size, conditions)
     labelled = {
         name: LabelledSplit(
