@@ -189,7 +189,7 @@ def train(
 ) -> None:
     """Train a preset on the train split of DATA, and validate on its validate split.
 
-    A prior (dcgan, pixelcnn, histogram) learns the codes that the tokenizer of --tokenizer makes of DATA.
+    A prior (autoregressive, maskgit, dcgan, ...) learns the codes that the tokenizer of --tokenizer makes of DATA.
     Stop it with Ctrl-C and go on with --resume: the result is the same. Several processes: torchrun or accelerate
     launch, then -m brainvq train ...
     """
