@@ -318,6 +318,9 @@ def test_what_stands_above_the_pairs_fits_on_the_picture(tmp_path):
             assert edge.x0 <= box.x0
             assert box.x1 <= edge.x1
             assert box.y1 <= edge.y1
+        heading = [text for text in figure.texts if text.get_verticalalignment() == "center"]
+        images = max(axes.get_window_extent().y1 for axes in figure.axes)
+        assert all(text.get_window_extent().y0 > images for text in heading)
 
 
 def test_slices_of_a_head_are_seen_to_belong_together(tmp_path):

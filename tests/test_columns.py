@@ -108,11 +108,8 @@ def test_numbers_with_a_slip_among_them_are_told() -> None:
     assert "'age'" in line
     assert "'x'" in line
     assert not doubtful({"age": ["50", "61", None]})
-
-
-def test_each_column_is_named_once() -> None:
-    with pytest.raises(ValueError, match="age, age: each column belongs here once"):
-        ConditionsConfig(columns=("age", "age"))
+    with pytest.raises(InputError, match="holds numbers, and '6l', which is none"):
+        conditions_of({"age": [*(str(n) for n in range(30, 70)), "6l"]})
 
 
 def test_names_and_remarks_are_no_conditions() -> None:

@@ -403,6 +403,9 @@ def test_a_folder_that_holds_anything_else_is_never_touched(call, prior, tmp_pat
             (mine / "samples.json").write_text(content)
         for force in ([], ["--force"]):
             refused(call("sample", prior, "--out", mine, *force), str(mine), "holds no samples", "nothing was changed")
+    about = {"format": 1, "frame": {}, "weights_sha256": "0" * 64}  # as encoded scans have it
+    np.savez(mine / "codes.npz", about=np.frombuffer(json.dumps(about).encode(), np.uint8))
+    refused(call("sample", prior, "--out", mine, "--force"), str(mine), "holds no samples", "nothing was changed")
     assert (mine / "images" / "0000.png").read_text() == "mine"
 
 
@@ -424,10 +427,11 @@ def test_samples_of_another_seed_or_model_are_replaced_by_force_alone(call, runs
     assert files(out) == files(tmp_path / "new")
 
 
-FAULTS = ["codes", "cut", "text", "rows", "range", "type", "image", "pixels", "done", "seconds", "listing", "object"]
+FAULTS = ["codes", "cut", "text", "rows", "range", "type", "image", "pixels", "size", "done", "seconds"]
+LISTINGS = {"listing": '{"format":', "object": "{}"}
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [*FAULTS, *LISTINGS])
 def test_damaged_samples_are_refused_and_drawn_again_by_force(fault, call, prior, tmp_path):
     out = tmp_path / "out"
     assert call("sample", prior, "-n", 3, "--out", out)[0] == 0
@@ -442,8 +446,10 @@ def test_damaged_samples_are_refused_and_drawn_again_by_force(fault, call, prior
         (out / "images" / "0001.png").unlink()
     elif fault == "pixels":
         (out / "images" / "0001.png").write_bytes((out / "images" / "0001.png").read_bytes()[:-200])
-    elif fault in ("listing", "object"):
-        (out / "samples.json").write_text('{"format":' if fault == "listing" else "{}")
+    elif fault == "size":
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(out / "images" / "0001.png")
+    elif fault in LISTINGS:
+        (out / "samples.json").write_text(LISTINGS[fault])
     elif fault in ("done", "seconds"):
         (out / "samples.json").write_text(json.dumps({**listed(out), fault: "many"}))
     else:

@@ -1,6 +1,7 @@
 """`brainvq sample` as it is wished: conditions, sharpened draws, whole heads, a part of an image that stays."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from brainvq.errors import InputError
 from brainvq.metrics import generation
 from brainvq.pipeline import load_generator
 from brainvq.presets import preset
+from brainvq.priors.conditions import Given
 from brainvq.priors.drawing import Drawing
+from brainvq.priors.maskgit import MaskGIT
 from brainvq.sampling import Wish, sample_files
+from brainvq.sampling.drawer import Drawer
 from brainvq.session import evaluate_run
 from brainvq.training import prior_experiment
 from brainvq.training.experiment import TokenizerExperiment, train
@@ -169,11 +173,64 @@ def test_of_an_image_that_is_kept_nothing_is_made_up(runs: dict[str, Path], tmp_
     assert not np.all(found[:, :, 16:] == 90)
 
 
+def test_a_prior_that_fills_in_is_told_what_was_said_alone(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = load_generator(runs["maskgit"])
+    codes = tuple(level[:1] for level in generator.codes(1))
+    keep = (codes, torch.arange(generator.prior.length) < 3)
+    seen: list[Given | None] = []
+    real = MaskGIT.fill
+
+    def fill(self: MaskGIT, generators: Any, codes: Any, kept: Any, given: Given | None, drawing: Drawing) -> Any:
+        seen.append(given)
+        return real(self, generators, codes, kept, given, drawing)
+
+    monkeypatch.setattr(MaskGIT, "fill", fill)
+    generator.codes(2, keep=keep)
+    generator.codes(2, keep=keep, wanted={"age": "52"})
+    assert seen[0] is None
+    assert seen[1] is not None
+    assert seen[1].values.isnan().tolist() == [[True, False, True]] * 2  # slice, age, sex
+    runs_once = tmp_path / "run"
+    shutil.copytree(runs["maskgit"], runs_once)
+    config = json.loads((runs_once / "config.json").read_text())
+    config["experiment"]["prior"]["forget"] = 0
+    (runs_once / "config.json").write_text(json.dumps(config))
+    generator = load_generator(runs_once, runs["tokenizer"])
+    with pytest.raises(InputError, match=r"always told slice, sex in training.*say them by --cond"):
+        Drawer(generator, 0, Wish({"age": "52"}, keep=(tmp_path, tmp_path)))
+
+
+def test_samples_that_were_told_otherwise_are_not_gone_on_with(runs: dict[str, Path], tmp_path: Path) -> None:
+    sample_files(runs["maskgit"], 2, tmp_path)
+    found = drawn(tmp_path)
+    found["told"][1]["sex"] = "MF"[found["told"][1]["sex"] == "M"]
+    (tmp_path / "samples.json").write_text(json.dumps(found))
+    with pytest.raises(InputError, match=r"were told otherwise.*--force"):
+        sample_files(runs["maskgit"], 3, tmp_path)
+    sample_files(runs["maskgit"], 3, tmp_path, force=True)
+
+
+def test_a_slip_in_a_table_is_told_in_training(runs: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(runs["data"], tmp_path / "data")
+    table = tmp_path / "data" / "subjects.csv"
+    table.write_text(table.read_text().replace("002,52", "002,5z"))
+    said: list[Any] = []
+    experiment = override(preset("maskgit"), [*PRIOR, 'conditions.columns=["age"]'])
+    assert isinstance(experiment, PriorExperiment)
+    train_prior(experiment, runs["tokenizer"], tmp_path / "data", tmp_path / "run", watch=said.append)
+    assert any("'5z' is no number" in str(event.get("message")) for event in said)
+
+
 @pytest.mark.parametrize(
     ("run", "options", "said"),
     [
         ("autoregressive", ["--steps", "8"], "steps: it heeds guidance, temperature, top-k, top-p"),
         ("plain", ["--guidance", "2", "--steps", "8"], "guidance, steps: it heeds temperature, top-k, top-p"),
+        ("maskgit", ["--keep", "MASK", "GREY", "--guidance", "2"], "told nothing, does not know what to do with guid"),
+        ("maskgit", ["--keep", "GREY", "MASK"], "GREY.png: 50% of it are neither black nor white"),
+        ("maskgit", ["--heads", "-n", "2501"], "10,004 images were asked for; a folder takes at most 10,000"),
         ("maskgit", ["--cond", "slice=9"], "slice=9 was never seen in training. Give slice from 0 to 3"),
         ("maskgit", ["--cond", "sex=X"], "Give sex as one of F, M"),
         ("maskgit", ["--cond", "slyce=1"], "no condition 'slyce'"),
@@ -197,6 +254,7 @@ def test_what_cannot_be_is_told_before_anything_is_written(
         ("MASK", np.eye(32, dtype=np.uint8)),
         ("SMALL", np.eye(8, dtype=np.uint8)),
         ("IMAGE", np.ones((32, 32), np.uint8)),
+        ("GREY", np.repeat(np.uint8([0, 1, 1, 2]), 8)[:, None].repeat(32, 1)),
     ):
         write(Scan(pixels, None, None, name), tmp_path / f"{name}.png")
     options = [str(tmp_path / f"{word}.png") if word.isupper() else word for word in options]

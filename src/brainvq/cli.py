@@ -496,7 +496,8 @@ def sample(
     """New images from a prior: pictures, their codes, a grid of both.
 
     Image i of a seed is the same however many are drawn: the same command goes on where it was interrupted, and a
-    larger -n adds to what is there. What --cond leaves open is drawn evenly from what training has seen.
+    larger -n adds to what is there. What --cond leaves open is drawn evenly from what training has seen; with --keep
+    it is left unsaid.
     """
     from brainvq.audit.sampled import audit_sampled
     from brainvq.priors.drawing import Drawing
@@ -523,8 +524,8 @@ def sample(
             found = audit_sampled(model, out, tokenizer=tokenizer, progress=progress)
     screen.out.print(f"{found} Not a medical device." if found else NOTICE)
     if audited and found is None:
-        more = f" --tokenizer {tokenizer}" if tokenizer else ""
-        screen.note(f"what the prior learned is not in the cache. Audit by: brainvq audit {out} --data DATA{more}")
+        command = f"brainvq audit {out} --data DATA --tokenizer {tokenizer or 'MODEL'}"
+        screen.note(f"two subjects at least of train and of validate are not in the cache. With the data: {command}")
 
 
 @app.command(epilog="Example: brainvq grain runs/ema --data oasis")

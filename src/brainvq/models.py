@@ -229,10 +229,10 @@ def _owned(folder: Path, config: dict[str, Any]) -> str:
     """Which tokenizer the prior of a folder was trained on."""
     try:
         path = str(config["tokenizer"]["path"])
-    except (KeyError, TypeError):
+        near = Path(os.path.normpath(folder / path))
+        return f"Give its tokenizer: {near if near.is_dir() else path}."
+    except (KeyError, TypeError, OSError):  # OSError: a path of a stranger's that can be none
         return "Give its tokenizer."
-    near = Path(os.path.normpath(folder / path))
-    return f"Give its tokenizer: {near if near.exists() else path}."
 
 
 def _digest(folder: Path, config: dict[str, Any]) -> str:

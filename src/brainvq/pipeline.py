@@ -291,9 +291,9 @@ class Generator:
         return {one.name: wanted.get(one.name, one.text(word / (1 << 32))) for one, word in each}
 
     def _given(self, known: Sequence[Mapping[str, str]]) -> Given | None:
-        """What the prior is told of each image."""
+        """What the prior is told of each image; None where that is nothing."""
         rows = [told(self.prior.conditions, each) for each in known]
-        return Given(torch.stack(rows)) if self.prior.conditions else None
+        return Given(torch.stack(rows)) if any(known) else None
 
     def images(self, codes: Codes, *, grain: bool = True) -> NDArray[np.uint8]:
         """Codes (each level (n, *grid)) as 8-bit images (n, *S), as large as those of training were without padding.

@@ -79,9 +79,8 @@ class Prior(nn.Module):
 
     @property
     def heeds(self) -> frozenset[str]:
-        """The fields of a `Drawing` that change what is drawn."""
-        told = bool(self.conditions) or self.takes_previous
-        return frozenset((*SHARPENING, *(["guidance"] if told else []))) if self.sharpens else frozenset()
+        """The fields of a `Drawing` that change what is drawn; guidance does where something is given."""
+        return frozenset(SHARPENING if self.sharpens else ())
 
     @property
     def passes(self) -> Tensor:
@@ -167,22 +166,24 @@ class Prior(nn.Module):
         self.spec.check(codes, self.size)
 
 
-def check_drawing(prior: Prior, drawing: Drawing) -> None:
-    """Raises InputError where something is asked for that changes nothing in what `prior` draws."""
+def check_drawing(prior: Prior, drawing: Drawing, *, told: bool) -> None:
+    """Raises InputError where something is asked for that changes nothing in what `prior` draws, which is `told`
+    something or not."""
+    heeds = prior.heeds | {"guidance"} if told else prior.heeds
     asked = [field.name for field in fields(drawing) if getattr(drawing, field.name) != getattr(PLAIN, field.name)]
-    idle = [name.replace("_", "-") for name in asked if name not in prior.heeds]
+    idle = [name.replace("_", "-") for name in asked if name not in heeds]
     if idle:
         kind = type(prior).__module__.removeprefix("brainvq.")
-        known = ", ".join(name.replace("_", "-") for name in sorted(prior.heeds)) or "nothing of this kind"
+        known = ", ".join(name.replace("_", "-") for name in sorted(heeds)) or "nothing of this kind"
         raise InputError(
-            f"{kind}, trained as it is, does not know what to do with {', '.join(idle)}: it heeds {known}. Leave "
-            f"{'it' if len(idle) == 1 else 'them'} out, or use another prior."
+            f"{kind}{'' if told else ', told nothing,'} does not know what to do with {', '.join(idle)}: it heeds "
+            f"{known}. Leave {'it' if len(idle) == 1 else 'them'} out."
         )
 
 
 def check_wish(prior: Prior, given: Given | None, drawing: Drawing, images: int) -> None:
     """Raises InputError unless `given` is of so many images and of the conditions of `prior`; or as `check_drawing`."""
-    check_drawing(prior, drawing)
+    check_drawing(prior, drawing, told=given is not None)
     if given is None:
         return
     if given.values.shape != (images, len(prior.conditions)):

@@ -73,6 +73,7 @@ def sample_files(
     drawer = Drawer(generator, seed, wish)
     folder = SampleFolder(out, drawer, shlex.join([*_command(model, n, out, seed, tokenizer), *wish.options()]))
     n *= drawer.images
+    _refuse_too_many(n)
     if before and not force:
         folder.resume(before)
     first = folder.done
@@ -94,13 +95,17 @@ def sample_files(
 def _check_numbers(n: int, seed: int) -> None:
     if n < 1:
         raise InputError(f"-n is {n}; at least 1 image must be asked for.")
-    if n > LARGEST:
-        raise InputError(
-            f"-n is {n:,}; a folder takes at most {LARGEST:,} images. Draw more into other folders with other seeds: "
-            "--seed 1, --seed 2 and so on."
-        )
+    _refuse_too_many(n)
     if not 0 <= seed < 1 << 32:
         raise InputError(f"--seed is {seed}; a number from 0 to {(1 << 32) - 1} is expected.")
+
+
+def _refuse_too_many(n: int) -> None:
+    if n > LARGEST:
+        raise InputError(
+            f"{n:,} images were asked for; a folder takes at most {LARGEST:,}. Draw more into other folders with other "
+            "seeds: --seed 1, --seed 2 and so on."
+        )
 
 
 def _batch(prior: Prior) -> int:

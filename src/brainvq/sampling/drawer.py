@@ -62,7 +62,14 @@ class Drawer:
         if wish.heads and (SLICE in wish.conditions or wish.keep):
             raise InputError(f"--heads draws all slices: leave --keep and --cond {SLICE}=... out.")
         generator.conditions(seed, 0, wish.conditions)
-        check_drawing(generator.prior, wish.drawing)
+        names = [one.name for one in generator.prior.conditions if one.name not in wish.conditions]
+        told = generator.prior.conditions and not (wish.keep and not wish.conditions)
+        check_drawing(generator.prior, wish.drawing, told=bool(told))
+        if wish.keep and names and not generator.config["experiment"]["prior"].get("forget", 0):
+            raise InputError(
+                f"this prior was always told {', '.join(names)} in training (prior.forget=0): say "
+                f"{'it' if len(names) == 1 else 'them'} by --cond, for --keep leaves unsaid what is not said."
+            )
         self.images = len(generator.slices) if wish.heads else 1
         """Of what is asked for one by one."""
         self.kept: Kept | None = kept(generator, *wish.keep) if wish.keep else None

@@ -98,10 +98,16 @@ class SampleFolder:
         missing = [name for name in _names(done, len(found)) if not (self.out / name).is_file()]
         if missing:
             raise InputError(f"{self.out / missing[0]} is missing ({len(missing)} such files). {again}")
-        try:
-            self.shown = [read(self.out / _names_of(i, len(found))[0]).voxels for i in range(min(SHOWN, done))]
-        except InputError as error:
-            raise InputError(f"{error} {again}") from error
+        if (before.get("told") or [{}] * done) != [self.drawer.told(i) for i in range(done)]:
+            raise InputError(f"the samples in {self.out} were told otherwise than they would be here. {again}")
+        for name in (_names_of(i, len(found))[0] for i in range(min(SHOWN, done))):
+            try:
+                image = read(self.out / name).voxels
+            except InputError as error:
+                raise InputError(f"{error} {again}") from error
+            if image.shape != tuple(self.about["size"]):
+                raise InputError(f"{self.out / name} is no sample: it has shape {image.shape}. {again}")
+            self.shown.append(image)
         self.codes = found
 
     def begin(self, n: int) -> None:
@@ -233,7 +239,8 @@ def _has_codes(path: Path) -> bool:
     """Whether a file is one that samples leave: what else lies in its folder is theirs then."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return bool(json.loads(file["about"].tobytes())["format"] == FORMAT)
+            about = json.loads(file["about"].tobytes())
+        return about["format"] == FORMAT and {"seed", "model", "tokenizer"} <= set(about)  # encoded scans have no seed
     except DAMAGE:
         return False
 

@@ -17,6 +17,9 @@ from brainvq.data.scan import read
 from brainvq.errors import InputError
 from brainvq.pipeline import Generator
 
+GREY = 0.05
+"""Share of a mask that may lie between black and white: edges that were smoothed, but no labels."""
+
 
 @dataclass(frozen=True, eq=False)
 class Kept:
@@ -41,7 +44,7 @@ def kept(generator: Generator, mask: Path, image: Path) -> Kept:
 
     Raises:
         InputError: a prior that cannot fill in, a file that is no 8-bit picture of the prior's size, or a mask that
-            keeps or leaves nothing.
+            keeps or leaves nothing, or is grey.
     """
     if not generator.prior.can_fill:
         kind = generator.config["experiment"]["prior"]["kind"]
@@ -55,7 +58,11 @@ def kept(generator: Generator, mask: Path, image: Path) -> Kept:
             )
     if pixels.voxels.dtype != np.uint8:
         raise InputError(f"{image}: is {pixels.voxels.dtype}; samples are 8 bit. Save it as an 8-bit picture.")
-    chosen = where.voxels.astype(np.float64) > 0.5 * float(where.voxels.max())
+    bright = where.voxels.astype(np.float64) / max(float(where.voxels.max()), 1e-300)
+    grey = float(np.mean((bright > 0.25) & (bright < 0.75)))
+    if grey > GREY:
+        raise InputError(f"{mask}: {grey:.0%} of it are neither black nor white. Give a mask of black and white.")
+    chosen = bright > 0.5
     if chosen.all() or not chosen.any():
         what = "everything" if chosen.all() else "nothing"
         raise InputError(f"{mask}: keeps {what}. White is kept and black is filled in: give a mask of both.")

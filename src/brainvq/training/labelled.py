@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import field_validator
 from torch import Tensor
 
 from brainvq.codes import Codes
@@ -36,13 +35,6 @@ class ConditionsConfig(Config):
 
     columns: tuple[str, ...] = ()
     table: str | None = None
-
-    @field_validator("columns")
-    @classmethod
-    def _each_once(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(columns)) < len(columns):
-            raise ValueError(f"{', '.join(columns)}: each column belongs here once")
-        return columns
 
 
 @dataclass(frozen=True)
@@ -129,6 +121,10 @@ def _condition(name: str, entries: Sequence[str]) -> Numeric | Categorical:
         known = [number for number in numbers if number is not None]
         whole = all(number == int(number) for number in known)
         return Numeric(name=name, low=min(known), high=max(known), whole=whole)
+    if len(distinct) > MOST_VALUES and (slip := _slip(distinct)) is not None:
+        raise InputError(
+            f"the column {name!r} holds numbers, and {slip!r}, which is none. Correct that cell or leave it empty."
+        )
     if len(distinct) > MOST_VALUES:
         raise InputError(
             f"the column {name!r} holds {len(distinct):,} different texts; a condition has at most {MOST_VALUES}. "
@@ -139,16 +135,19 @@ def _condition(name: str, entries: Sequence[str]) -> Numeric | Categorical:
 
 def doubtful(columns: Columns) -> list[str]:
     """Of each column that is read as categories though most of its entries are numbers, a line that says so."""
-    found = []
-    for name, entries in columns.items():
-        distinct = sorted({entry for entry in entries if entry is not None})
-        texts = [entry for entry in distinct if _number(entry) is None]
-        if texts and 2 * len(texts) < len(distinct):
-            found.append(
-                f"the column {name!r} is read as categories, for {texts[0]!r} is no number. If it is to be one of "
-                "numbers, correct that cell or leave it empty."
-            )
-    return found
+    return [
+        f"the column {name!r} is read as categories, for {slip!r} is no number. If it is to be one of numbers, correct "
+        "that cell or leave it empty."
+        for name, entries in columns.items()
+        if (slip := _slip([entry for entry in entries if entry is not None])) is not None
+    ]
+
+
+def _slip(entries: Sequence[str]) -> str | None:
+    """The first text of a column that holds mostly numbers."""
+    distinct = sorted(set(entries))
+    texts = [entry for entry in distinct if _number(entry) is None]
+    return texts[0] if texts and 2 * len(texts) < len(distinct) else None
 
 
 def values_of(columns: Columns, conditions: Conditions) -> Tensor:
