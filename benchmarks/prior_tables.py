@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stored import device_of, results_of
-from brainvq.evaluate_prior.realistic import PLAIN
+from brainvq.evaluate_prior.realistic import OF_HEADS, PLAIN
 from brainvq.metrics.definitions import WHOLE_HEADS
 from brainvq.metrics.realism import FAMILY_LABELS, REALISM
 
@@ -46,6 +46,12 @@ def priors(results: Path) -> str:
     lines.append(
         _row("train images through the tokenizer; diversity of held-out ones", "-", through, diversity, "-", "-")
     )
+    for each in found.values():
+        sets = {name: family["sets"] for name, family in each["evaluation"]["realism"]["families"].items()}
+        if OF_HEADS in sets[FAMILIES[0]]:
+            few = {name: sets[name][OF_HEADS]["measures"] for name in FAMILIES}
+            count = each["evaluation"]["samples"]["heads"]
+            lines.append(_row(f"all slices of {count} train heads through the tokenizer", "-", few, "-", "-", "-"))
     lines.append(_row("the floor: real images of other subjects", "-", floor, "-", "-", "-"))
     lines.append(
         f"\n{evaluation['realism']['images']} images of each; 95 % intervals over subjects, of samples over draws. "

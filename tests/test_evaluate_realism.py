@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from brainvq.codes import Codes
 from brainvq.evaluate_prior.neighbours import EightBit, Pools
-from brainvq.evaluate_prior.realistic import PLAIN, WORK, can_measure, realism_of
+from brainvq.evaluate_prior.realistic import OF_HEADS, PLAIN, WORK, can_measure, realism_of
 from heads import blurred, heads
 
 SUBJECTS, SLICES = 10, 12
@@ -32,8 +32,9 @@ def pool(images: NDArray[np.uint8]) -> EightBit:
 
 
 @pytest.mark.parametrize("grain", [False, True])
-def test_samples_stand_beside_the_tokenizer_and_the_floor(grain: bool) -> None:
-    """Where there is grain, both stand there without it too, which is blurrier here."""
+@pytest.mark.parametrize("whole", [False, True])
+def test_samples_stand_beside_the_tokenizer_and_the_floor(grain: bool, whole: bool) -> None:
+    """Where there is grain, both stand there without it too, which is blurrier here; and whole heads beside as many."""
     (train, trained), (held, held_out) = people(0), people(100)
     drawn, pools = people(200)[0], Pools(pool(train), pool(held), trained, held_out)
     encoded = SimpleNamespace(subjects=trained, batch=lambda picks: (torch.as_tensor(picks),))
@@ -45,11 +46,14 @@ def test_samples_stand_beside_the_tokenizer_and_the_floor(grain: bool) -> None:
         images = drawn[numbers - 1000] if numbers.min() >= 1000 else train[numbers]
         return blurred(images, (1.3 if numbers.min() >= 1000 else 0.0) + (0.7 if grain else 1.2))
 
-    found = realism_of(decode(codes, True), None, codes, decode, grain, cast("Any", encoded), pools, 0, work.append)
-    assert sum(work) == (WORK + 4 * grain) * len(train)
+    made = [f"head {i // SLICES}" for i in range(len(drawn))] if whole else None
+    found = realism_of(decode(codes, True), made, codes, decode, grain, cast("Any", encoded), pools, 0, work.append)
+    assert sum(work) == (WORK + 4 * grain + 2 * whole) * len(train)
     for family in found["families"].values():
         frechet = {name: each["measures"]["frechet"]["value"] for name, each in family["sets"].items()}
-        assert len(frechet) == (4 if grain else 2)
+        assert len(frechet) == (4 if grain else 2) + whole
+        if whole:
+            assert frechet["samples"] > frechet[OF_HEADS] > family["floor"]["frechet"]["value"]
         assert frechet["samples"] > frechet["tokenizer"] > family["floor"]["frechet"]["value"]
         if grain:
             assert frechet["samples" + PLAIN] > frechet["samples"]

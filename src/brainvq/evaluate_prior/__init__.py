@@ -85,7 +85,7 @@ def evaluate_prior(
     whole = makes_heads(generator)
     looks = can_measure(n, pools, math.ceil(n / len(generator.slices)) if whole else None)
     grain = generator.pipeline.grain is not None
-    total = _work(generator, train, held_out, n, len(real)) + looks * (WORK + 4 * grain) * n
+    total = _work(generator, train, held_out, n, len(real)) + looks * (WORK + 4 * grain + 2 * whole) * n
     advance = _counter(progress, total)
     size = held_out_images.images.shape[1:]
     bits = None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from brainvq.codes import Codes
 from brainvq.evaluate_prior.neighbours import Pools
-from brainvq.metrics.generation import Advance, spread_over_subjects
+from brainvq.metrics.generation import Advance, of_subjects, spread_over_subjects
 from brainvq.metrics.image_statistics import SMALLEST
 from brainvq.metrics.realism import LEAST, ImageSet, realism
 from brainvq.metrics.set_distances import LEAST_SUBJECTS
@@ -20,6 +20,8 @@ WORK = 2 * 4
 """Images that pass a family, for each sample: samples, tokenizer, floor and reference, in two families."""
 PLAIN = "_without_grain"
 """Ends the name of a set as it was before grain was added."""
+OF_HEADS = "tokenizer_heads"
+"""Beside whole heads: all slices of as many training subjects through the tokenizer, the bar for so few heads."""
 
 
 def can_measure(samples: int, pools: Pools, heads: int | None = None) -> bool:
@@ -47,6 +49,10 @@ def realism_of(
     picks = spread_over_subjects(train.subjects, min(len(images), len(train.subjects)), seed=seed)
     real, own = train.batch(picks), [train.subjects[i] for i in picks]
     sets = {"samples": ImageSet(images, heads), "tokenizer": ImageSet(decode(real, True), own)}
+    if heads is not None:
+        whole = of_subjects(train.subjects, len(set(heads)), seed=seed)[: len(images)]
+        few = [train.subjects[i] for i in whole]
+        sets[OF_HEADS] = ImageSet(decode(train.batch(whole), True), few)
     if grain:
         sets |= {
             "samples" + PLAIN: ImageSet(decode(codes, False), heads),
