@@ -50,8 +50,7 @@ def priors(results: Path) -> str:
         sets = {name: family["sets"] for name, family in each["evaluation"]["realism"]["families"].items()}
         if OF_HEADS in sets[FAMILIES[0]]:
             few = {name: sets[name][OF_HEADS]["measures"] for name in FAMILIES}
-            count = each["evaluation"]["samples"]["heads"]
-            lines.append(_row(f"all slices of {count} train heads through the tokenizer", "-", few, "-", "-", "-"))
+            lines.append(_row("slices of as few train heads through the tokenizer", "-", few, "-", "-", "-"))
     lines.append(_row("the floor: real images of other subjects", "-", floor, "-", "-", "-"))
     lines.append(
         f"\n{evaluation['realism']['images']} images of each; 95 % intervals over subjects, of samples over draws. "

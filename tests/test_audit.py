@@ -359,7 +359,9 @@ def test_samples_are_held_against_what_their_prior_was_trained_on(root, tmp_path
 
 def test_sampling_ends_with_an_audit_where_the_training_slices_are_known(root, tmp_path, call, kept):
     run = [*("sample", str(root / "prior"), "-n", "2", "--out", str(tmp_path / "drawn"))]
-    assert "not audited" in call(*run)[1]
+    _, said, err = call(*run)
+    assert "not audited" in said
+    assert f"brainvq audit {tmp_path / 'drawn'} --data DATA" in " ".join(err.split())
     about = json.loads((tmp_path / "drawn" / "samples.json").read_text())
     assert about["audited"] is False
     for split, source in open_splits(root / "data").items():
@@ -368,7 +370,9 @@ def test_sampling_ends_with_an_audit_where_the_training_slices_are_known(root, t
     said = " ".join(call(*run)[1].split())
     found = json.loads((tmp_path / "drawn" / "samples.json").read_text())["audited"]
     assert found["sentence"] in said
-    assert "not audited" in " ".join(call(*run, "--no-audit")[1].split())
+    _, said, err = call(*run, "--no-audit")
+    assert "not audited" in " ".join(said.split())
+    assert "brainvq audit" not in err
     more = [*run[:3], "3", *run[4:], "--no-audit"]
     call(*more)
     assert not (tmp_path / "drawn" / "audit").exists()  # it was of other samples

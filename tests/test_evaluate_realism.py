@@ -1,5 +1,6 @@
 """Realism as `evaluate` wires it: samples and training images through the tokenizer, against held-out subjects."""
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from brainvq.codes import Codes
 from brainvq.evaluate_prior.neighbours import EightBit, Pools
-from brainvq.evaluate_prior.realistic import OF_HEADS, PLAIN, WORK, can_measure, realism_of
+from brainvq.evaluate_prior.realistic import OF_HEADS, PLAIN, WORK, as_few_heads, can_measure, realism_of
 from heads import blurred, heads
 
 SUBJECTS, SLICES = 10, 12
@@ -58,6 +59,17 @@ def test_samples_stand_beside_the_tokenizer_and_the_floor(grain: bool, whole: bo
         if grain:
             assert frechet["samples" + PLAIN] > frechet["samples"]
             assert frechet["tokenizer" + PLAIN] > frechet["tokenizer"]
+
+
+@pytest.mark.parametrize(("slices", "subjects"), [(12, 5), (3, 20), (40, 5)])
+def test_few_heads_stand_beside_as_few_and_every_set_keeps_its_size(slices: int, subjects: int) -> None:
+    """60 samples of 5 heads, where training subjects have as many slices each, fewer, or more."""
+    names = [f"{n}" for n in range(25) for _ in range(slices)]
+    few = as_few_heads(names, 60, 5, seed=0)
+    assert len(set(few.tolist())) == 60
+    counts = Counter(names[i] for i in few)
+    assert len(counts) == subjects
+    assert set(counts.values()) == {60 // subjects}
 
 
 def test_what_is_too_little_is_not_measured() -> None:

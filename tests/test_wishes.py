@@ -192,12 +192,12 @@ def test_a_prior_that_fills_in_is_told_what_was_said_alone(
     assert seen[0] is None
     assert seen[1] is not None
     assert seen[1].values.isnan().tolist() == [[True, False, True]] * 2  # slice, age, sex
-    runs_once = tmp_path / "run"
-    shutil.copytree(runs["maskgit"], runs_once)
-    config = json.loads((runs_once / "config.json").read_text())
+    always = tmp_path / "run"
+    shutil.copytree(runs["maskgit"], always)
+    config = json.loads((always / "config.json").read_text())
     config["experiment"]["prior"]["forget"] = 0
-    (runs_once / "config.json").write_text(json.dumps(config))
-    generator = load_generator(runs_once, runs["tokenizer"])
+    (always / "config.json").write_text(json.dumps(config))
+    generator = load_generator(always, runs["tokenizer"])
     with pytest.raises(InputError, match=r"always told slice, sex in training.*say them by --cond"):
         Drawer(generator, 0, Wish({"age": "52"}, keep=(tmp_path, tmp_path)))
 

@@ -21,7 +21,7 @@ WORK = 2 * 4
 PLAIN = "_without_grain"
 """Ends the name of a set as it was before grain was added."""
 OF_HEADS = "tokenizer_heads"
-"""Beside whole heads: all slices of as many training subjects through the tokenizer, the bar for so few heads."""
+"""Beside whole heads: slices of as many training subjects through the tokenizer, the bar for so few heads."""
 
 
 def can_measure(samples: int, pools: Pools, heads: int | None = None) -> bool:
@@ -31,6 +31,13 @@ def can_measure(samples: int, pools: Pools, heads: int | None = None) -> bool:
     if heads is not None:
         subjects = min(subjects, heads)
     return images >= LEAST and subjects >= LEAST_SUBJECTS and min(pools.held_out.shape) >= SMALLEST
+
+
+def as_few_heads(subjects: Sequence[str], n: int, heads: int, seed: int) -> NDArray[np.int64]:
+    """Indices of `n` images of so many subjects, as many of each as can be; of more where these have fewer images."""
+    while len(found := of_subjects(subjects, heads, seed=seed)) < n:
+        heads += 1
+    return found[spread_over_subjects([subjects[i] for i in found], n, seed=seed)]
 
 
 def realism_of(
@@ -50,9 +57,8 @@ def realism_of(
     real, own = train.batch(picks), [train.subjects[i] for i in picks]
     sets = {"samples": ImageSet(images, heads), "tokenizer": ImageSet(decode(real, True), own)}
     if heads is not None:
-        whole = of_subjects(train.subjects, len(set(heads)), seed=seed)[: len(images)]
-        few = [train.subjects[i] for i in whole]
-        sets[OF_HEADS] = ImageSet(decode(train.batch(whole), True), few)
+        few = as_few_heads(train.subjects, len(picks), len(set(heads)), seed)
+        sets[OF_HEADS] = ImageSet(decode(train.batch(few), True), [train.subjects[i] for i in few])
     if grain:
         sets |= {
             "samples" + PLAIN: ImageSet(decode(codes, False), heads),

@@ -63,7 +63,7 @@ class Drawer:
             raise InputError(f"--heads draws all slices: leave --keep and --cond {SLICE}=... out.")
         generator.conditions(seed, 0, wish.conditions)
         names = [one.name for one in generator.prior.conditions if one.name not in wish.conditions]
-        told = generator.prior.conditions and not (wish.keep and not wish.conditions)
+        told = wish.conditions if wish.keep else generator.prior.conditions
         check_drawing(generator.prior, wish.drawing, told=bool(told))
         if wish.keep and names and not generator.config["experiment"]["prior"].get("forget", 0):
             raise InputError(

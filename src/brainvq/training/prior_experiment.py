@@ -67,20 +67,19 @@ def train_prior(
         caches = open_data(data, experiment.data, spec.multiple, accelerator.device, watch)
         for cache in caches.values():
             remember(cache)  # for audits of samples
-        # what cannot be learned is refused before images are encoded, which takes long
+        # before images are encoded, which takes long, so that what cannot be learned is refused at once
         columns = {name: read_columns(experiment.conditions, caches[name].root, caches[name]) for name in caches}
         conditions = conditions_of(columns["train"])
         for line in doubtful(columns["train"]):
             watch({"event": "note", "message": line})
-        experiment.prior.build(spec, caches["train"].size, conditions)
+        torch.manual_seed(experiment.train.seed)
+        prior = experiment.prior.build(spec, caches["train"].size, conditions)
         codes = {name: encode_split(model, cache, _telling(watch, name)) for name, cache in caches.items()}
         others = [
             encode_split(model, caches["train"], _telling(watch, f"train, variant {n}"), variant=n)
             for n in range(1, experiment.variants)
         ]
     size = codes["train"].size
-    torch.manual_seed(experiment.train.seed)
-    prior = experiment.prior.build(spec, size, conditions)
     labelled = {
         name: LabelledSplit(
             split,
